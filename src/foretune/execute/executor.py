@@ -25,6 +25,7 @@ class Job:
         limit: seconds after which the job is ended as failed, or None.
         metric: the goal's metric: what a bare number returned by a training function means.
         weights: folder of checkpoints to take the initial weights from, or None.
+        teacher: folder of checkpoints of the network to learn from, or None.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Job:
     limit: float | None = None
     metric: str = "loss"
     weights: str | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

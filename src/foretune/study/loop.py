@@ -23,7 +23,7 @@ PAUSE = 0.1  # seconds between two looks at a study whose trials all run elsewhe
 def _job(study: Study, trial: Trial, limit: float | None) -> Job:
     folder = study.checkpoints.folder(trial.number)
     saved = checkpoints.newest(folder)
-    weights = trial.plan.weights_from
+    weights, teacher = trial.plan.weights_from, trial.plan.teacher
     return Job(
         number=trial.number,
         config=trial.config,
@@ -35,6 +35,7 @@ def _job(study: Study, trial: Trial, limit: float | None) -> Job:
         limit=limit,
         metric=study.problem.goal.metric,
         weights=str(study.checkpoints.folder(weights)) if weights is not None else None,
+        teacher=str(study.checkpoints.folder(teacher)) if teacher is not None else None,
     )
 
 

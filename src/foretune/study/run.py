@@ -72,6 +72,26 @@ class Run:
         """Training seconds of the trial so far, earlier plans included."""
         return self._job.seconds + time.perf_counter() - self._began
 
+    @property
+    def weights(self) -> Mapping[str, Any] | None:
+        """States to start from, by the names under which another trial tracked them; None: start afresh.
+
+        Load them before ``track``, which puts a resumed trial's own states over them.
+
+        Raises:
+            StudyError: the plan names a trial whose checkpoint is gone.
+        """
+        return _states(self._job.weights, "start from")
+
+    @property
+    def teacher(self) -> Mapping[str, Any] | None:
+        """States of the trial whose network this one learns from; None: there is no teacher.
+
+        Raises:
+            StudyError: the plan names a trial whose checkpoint is gone.
+        """
+        return _states(self._job.teacher, "learn from")
+
     def track(self, **objects: Any) -> None:
         """Name what makes up the training state: model, optimizer, schedule, generator, counters.
 
@@ -136,6 +156,19 @@ class Run:
             self.save(position)
         if word != "go":
             raise Leave(word)
+
+
+def _states(folder: str | None, purpose: str) -> Mapping[str, Any] | None:
+    """Read what another trial had tracked at its last checkpoint."""
+    if folder is None:
+        return None
+    saved = checkpoints.newest(folder)
+    if saved is None:
+        raise StudyError(
+            f"There is no checkpoint to {purpose} in {folder!r}. Open the study with keep='all', and let the "
+            "training function track its model (run.track(model=model)) and report its last step."
+        )
+    return dict(checkpoints.load(saved[1])["objects"])
 
 
 def _whole(value: float) -> Any:

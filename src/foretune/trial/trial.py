@@ -30,12 +30,14 @@ class Plan(NamedTuple):
         bracket: which bracket of the scheduler the trial belongs to.
         continues: the number of the trial whose state this one starts from, if any.
         weights_from: the number of the trial whose weights alone it starts from, if any.
+        teacher: the number of the trial whose network it learns from, if any.
     """
 
     until: float
     bracket: int = 0
     continues: int | None = None
     weights_from: int | None = None
+    teacher: int | None = None
 
 
 class Report(NamedTuple):
