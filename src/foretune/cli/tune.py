@@ -75,6 +75,10 @@ def tune(
     limit: Annotated[
         str | None, typer.Option(metavar="DURATION", help="When a trial counts as hung: 90s, 10min, 2h.")
     ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help='A bound on another metric, "memory_gb<=16"; repeat for more.'),
+    ] = None,
     start: Annotated[
         list[str] | None, typer.Option(metavar="JSON", help="A config to train first; repeat for more.")
     ] = None,
@@ -100,6 +104,7 @@ def tune(
     from foretune.store.address import study_name
     from foretune.study.budget import Budget
     from foretune.study.study import Study
+    from foretune.trial.constraint import parse_constraints
     from foretune.trial.goal import parse_goals
 
     # Everything is read before the store is touched, so that a mistake leaves nothing behind.
@@ -107,6 +112,7 @@ def tune(
     training = Training.of(words, metrics_file=metrics_file, limit=seconds) if words else None
     choices = read_space(space) if space is not None else None
     goals = parse_goals(goal) if goal else None
+    bounds = parse_constraints(constraint) if constraint else None
     allowed = Budget.parse(budget) if budget is not None else None
     study_name(name)
     check.integer("--workers", workers, 1)
@@ -151,6 +157,7 @@ def tune(
         name=name,
         budget=allowed,
         seed=seed,
+        constraints=bounds,
         about={"train": training.about()},
     )
     training.check(study.problem.space)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["address_of", "budget_words", "config_json", "domain_words", "show_plan", "show_study"]
 
+FRONT = 12  # trials of a front that are listed
+
 
 def address_of(study: Study) -> str:
     """Return how a command line names a study."""
@@ -77,6 +79,7 @@ def show_plan(screen: Screen, study: Study, workers: int = 1) -> None:
         {
             "Study": f"{study.name} in {_near(study.store.path)}",
             "Goal": goals,
+            **_bounds(study),
             "Space": ", ".join(
                 f"{name} {domain_words(domain)}" for name, domain in study.problem.space.items()
             ),
@@ -93,6 +96,34 @@ def show_plan(screen: Screen, study: Study, workers: int = 1) -> None:
     screen.show(plan_table(rungs, unit=study.problem.steps.unit))
 
 
+def _bounds(study: Study) -> dict[str, str]:
+    """Name the constraints, as a line of facts; none if there are none."""
+    bounds = study.problem.constraints
+    return {"Such that": ", ".join(str(c) for c in bounds)} if bounds else {}
+
+
+def _show_front(screen: Screen, study: Study) -> None:
+    """List the trials of the front, where there are several goals."""
+    from foretune.report.words import number
+    from foretune.study.result import front_of
+
+    goals, front = study.problem.goals, front_of(study.history)
+    if len(goals) < 2 or not front:
+        return
+    shown = front[:FRONT]
+    more = f", the first {FRONT} of them" if len(front) > FRONT else ""
+    screen.say(f"Front   {len(front)} trials that no other one beats in every goal{more}")
+    rows = [
+        [
+            str(t.number),
+            *(number(g.sign * v, 4) for g, v in zip(goals, values, strict=True)),
+            config_json(t.config),
+        ]
+        for t, values in ((t, study.history.losses_of(t.number)) for t in shown)
+    ]
+    screen.table(["trial", *(g.metric for g in goals), "config"], rows)
+
+
 def show_study(screen: Screen, study: Study) -> None:
     """Show how a study stands."""
     from foretune.report.words import number, short
@@ -107,6 +138,7 @@ def show_study(screen: Screen, study: Study) -> None:
         {
             "Study": f"{study.name} in {_near(study.store.path)}",
             "Goal": ", ".join(str(g) for g in study.problem.goals),
+            **_bounds(study),
             "Search": f"sampler {about['sampler']['name'] or about['sampler']['class']}, "
             f"scheduler {about['scheduler']['name'] or about['scheduler']['class']}, seed {study.seed}",
             "Trials": ", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none yet",
@@ -115,7 +147,8 @@ def show_study(screen: Screen, study: Study) -> None:
     )
     best = best_of(history)
     if best is None:
-        screen.say("Best    none: no trial has a result yet")
+        kept = ", or none that keeps the constraints" if study.problem.constraints else ""
+        screen.say(f"Best    none: no trial has a result yet{kept}")
     else:
         unit = study.problem.steps.unit
         high = study.problem.steps.high
@@ -124,6 +157,7 @@ def show_study(screen: Screen, study: Study) -> None:
         screen.say(f"Best    trial {best.number}: {study.problem.goal.metric} {number(best.value, 6)}{at}")
         screen.table(["choice", "value"], [[k, short(v, 6)] for k, v in best.config.items()])
         screen.say(f"Config  {config_json(best.config)}")
+    _show_front(screen, study)
     failures = [history[n] for n in history.numbers("failed")]
     if failures:
         screen.say(f"Failed  {len(failures)}; the last, trial {failures[-1].number}: {failures[-1].failure}")

@@ -22,10 +22,14 @@ _ORDER = (COMPLETE, RUNNING, PAUSED, WAITING, STOPPED, FAILED)
 
 
 def ranked(history: History, n: int) -> list[int]:
-    """Return the ``n`` best trials: complete ones first, then by how far they came, then by loss."""
+    """Return the ``n`` best trials: complete ones first, then by how far they came, then by loss.
+
+    Trials that are known to break a constraint come last.
+    """
     done = set(history.numbers(COMPLETE))
+    broken = (history.violations > 0.0).any(axis=1)
     rows = [
-        (number not in done, -step if number not in done else 0.0, loss, number)
+        (bool(broken[number]), number not in done, -step if number not in done else 0.0, loss, number)
         for number, (step, loss) in enumerate(zip(history.steps, history.losses[:, 0], strict=True))
         if math.isfinite(loss)
     ]

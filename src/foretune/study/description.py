@@ -14,12 +14,13 @@ from foretune.base.registry import entries, lookup
 from foretune.space.fidelity import Fidelity
 from foretune.space.files import space_from_dict
 from foretune.study.budget import Budget
+from foretune.trial.constraint import Constraint
 from foretune.trial.goal import Goal
 from foretune.trial.problem import Problem
 
 __all__ = ["SCHEMA", "describe", "problem_of", "rebuild", "record"]
 
-SCHEMA = 1
+SCHEMA = 2  # 2: constraints, which a version that cannot read them must not ignore
 
 
 def describe(package: str, algorithm: Any) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def record(
     from foretune import __version__
 
     own = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if problem.constraints else 1,
         "foretune": __version__,
         "space": problem.space.to_dict(),
         "goals": plain(list(problem.goals)),
@@ -83,14 +84,16 @@ def record(
         "sampler": describe("foretune.search", sampler),
         "scheduler": describe("foretune.schedule", scheduler),
         "budget": plain(budget),
+        **({"constraints": plain(list(problem.constraints))} if problem.constraints else {}),
     }
     if extra is not None and (not isinstance(extra, Mapping) or not all(isinstance(k, str) for k in extra)):
         raise ArgumentTypeError(f"about must be a mapping of names to JSON values; got {extra!r}.")
-    taken = [name for name in extra or () if name in own]
+    reserved = (*own, "constraints")
+    taken = [name for name in extra or () if name in reserved]
     if taken:
         raise ArgumentError(
             f"about has the entry {taken[0]!r}, which the study writes itself: choose another name. "
-            f"Reserved are {', '.join(own)}."
+            f"Reserved are {', '.join(dict.fromkeys(reserved))}."
         )
     return {**own, **(extra or {})}
 
@@ -112,4 +115,6 @@ def problem_of(data: Mapping[str, Any]) -> Problem:
         Fidelity(**data["steps"]),
         Key.of(data["seed"]),
         data["budget"].get("trials"),
+        # before schema 2 an entry of this name was the user's own
+        tuple(Constraint(**c) for c in data["constraints"]) if data.get("schema", 0) >= 2 else (),
     )

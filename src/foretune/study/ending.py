@@ -25,7 +25,8 @@ class Ending:
     values: Mapping[str, float] | None = None
 
 
-def _missing(problem: Problem, trial: Trial, final: Mapping[str, float]) -> str | None:
+def _missing(problem: Problem, trial: Trial, final: Mapping[str, float], step: float) -> str | None:
+    """Say which metric is missing: a goal's, or at the full length a constraint's; None if none is."""
     known = {*final, *(name for report in trial.reports for name in report.values)}
     for goal in problem.goals:
         if goal.metric not in known:
@@ -33,6 +34,13 @@ def _missing(problem: Problem, trial: Trial, final: Mapping[str, float]) -> str 
                 f"it reported {', '.join(sorted(known))}.{did_you_mean(goal.metric, known)}" if known else ""
             )
             return f"it ended without the goal's metric {goal.metric!r}: {told or 'it reported nothing.'}"
+    for constraint in problem.constraints if step >= problem.steps.high else ():
+        if constraint.metric not in known:
+            near = did_you_mean(constraint.metric, known)
+            return (
+                f"it ended without {constraint.metric!r}, which is constrained ({constraint}): it reported "
+                f"{', '.join(sorted(known))}.{near}"
+            )
     return None
 
 
@@ -48,7 +56,8 @@ def conclude(
         state, reason: what the caller says, if anything.
 
     Raises:
-        ArgumentError: ``state`` is "failed" without a reason, or "complete" without the goals' metrics.
+        ArgumentError: ``state`` is "failed" without a reason, or "complete" without the metrics of goals and
+            constraints.
     """
     whole = problem.steps.unit == WHOLE_RUN
     step = trial.step
@@ -57,7 +66,7 @@ def conclude(
         step = max(step, 1.0)
     elif something and verdict is None and state in (None, COMPLETE, PAUSED):
         step = max(step, trial.plan.until)  # it ended by itself: its last values are its result
-    missing = _missing(problem, trial, final)
+    missing = _missing(problem, trial, final, step)
     if state is None and missing is not None and (verdict is None or verdict.word != "stop"):
         return Ending(FAILED, missing, step, final or None)
     if state == COMPLETE and missing is not None:

@@ -14,6 +14,7 @@ from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
 from foretune.study.budget import Budget
 from foretune.study.description import rebuild, record
+from foretune.trial.constraint import parse_constraints
 from foretune.trial.goal import parse_goals
 from foretune.trial.problem import Problem
 
@@ -51,7 +52,7 @@ def _axis(steps: Union[float, Fidelity, None]) -> Fidelity:
 
 def creation(
     space: Space, goal: Any, sampler: Any, scheduler: Any, steps: Any, budget: Any, seed: int | None,
-    about: Mapping[str, Any] | None,
+    about: Mapping[str, Any] | None, constraints: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the data of a new study's first event, with the defaults filled in.
 
@@ -62,7 +63,8 @@ def creation(
     allowed = Budget.parse(budget)
     root = 0 if seed is None else seed
     goals = parse_goals("min loss" if goal is None else goal)
-    problem = Problem(space, goals, axis, Key.of(root), allowed.trials)
+    bounds = parse_constraints(constraints)
+    problem = Problem(space, goals, axis, Key.of(root), allowed.trials, bounds)
     planner = make_scheduler("full" if scheduler is None else scheduler)
     if "multi-fidelity" in planner.tags and axis.unit == WHOLE_RUN:
         raise ArgumentError(
@@ -95,9 +97,19 @@ def algorithm(kind: str, given: Any, about: Mapping[str, Any], study: str) -> An
 
 
 def must_agree(
-    study: str, problem: Problem, stored_seed: int, goal: Any, steps: Any, seed: int | None
-) -> None:
-    """Refuse another seed, other goals or other steps than a stored study has."""
+    study: str, problem: Problem, stored_seed: int, goal: Any, steps: Any, seed: int | None,
+    constraints: Any = None,
+) -> None:  # fmt: skip
+    """Refuse another seed, other goals, constraints or steps than a stored study has."""
+    if constraints is not None:
+        asked = sorted((c.metric, c.relation, c.bound) for c in parse_constraints(constraints))
+        if asked != sorted((c.metric, c.relation, c.bound) for c in problem.constraints):
+            raise ArgumentError(
+                f"The study {study!r} has the constraints "
+                f"{', '.join(map(str, problem.constraints)) or 'none'}, not "
+                f"{', '.join(map(str, parse_constraints(constraints))) or 'none'}: leave constraints out, or "
+                "choose another name for a new study."
+            )
     if seed is not None and seed != stored_seed:
         raise ArgumentError(
             f"The study {study!r} has seed {stored_seed}, not {seed!r}: leave seed out, or choose another name."

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foretune.base.codec import plain
-from foretune.base.errors import StudyError
+from foretune.base.errors import ArgumentError, StudyError
+from foretune.numeric import pareto
 from foretune.study.study import Study
 from foretune.trial.history import History
-from foretune.trial.trial import FAILED, STATES, Trial
+from foretune.trial.trial import COMPLETE, FAILED, STATES, Trial
 
-__all__ = ["Best", "Result", "summary"]
+__all__ = ["Best", "Result", "best_of", "front_of", "hypervolume_trace", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,35 @@ class Result:
         """The best trial.
 
         Raises:
-            StudyError: no trial has a result; how many diverged and why others failed is named.
+            StudyError: no trial has a result; how many diverged, how many broke a constraint, and why
+                others failed is named.
         """
         found = best_of(self.history)
         if found is None:
             failures = [t.failure for t in self.history if t.failure]
             why = f" The first of {len(failures)} failures: {failures[0]}" if failures else ""
-            raise StudyError(f"No trial of {self.study.name!r} has a result yet.{self._diverged()}{why}")
+            raise StudyError(
+                f"No trial of {self.study.name!r} has a result yet.{self._diverged()}{self._infeasible()}{why}"
+            )
         return found
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """The complete trials that no other one dominates, by the first goal.
+
+        Only finite results that keep all constraints take part; with one goal it is the best alone.
+        """
+        return front_of(self.history)
+
+    def hypervolume(self, reference: Sequence[float] | None = None) -> tuple[tuple[int, float], ...]:
+        """What the front covers after each complete trial: (number, hypervolume), in order of completion.
+
+        Args:
+            reference: one value a goal, in the goal's own sign, that results shall beat. Unless given: the
+                worst of the final front, a tenth of its range further out; compare runs only with the
+                same reference.
+        """
+        return hypervolume_trace(self.history, reference)
 
     def _diverged(self) -> str:
         """Say how many trials ended with a loss that is no finite number; "" if none did."""
@@ -58,6 +83,19 @@ class Result:
         n = sum(history.loss(i) == math.inf and history.state(i) != FAILED for i in range(len(history)))
         metric = history.problem.goal.metric
         return f" {n} of {len(history)} trials diverged: their {metric} was NaN or infinite." if n else ""
+
+    def _infeasible(self) -> str:
+        """Say how many trials broke a constraint, and by how little the nearest did; "" if none did."""
+        history = self.history
+        bounds = history.problem.constraints
+        rows = [(i, row) for i, row in enumerate(history.violations.tolist()) if max(row, default=0.0) > 0.0]
+        finite = [(max(row), i, row) for i, row in rows if max(row) < math.inf]
+        if not finite:
+            return ""
+        _, number, row = min(finite)
+        said = ", ".join(f"{c} by {v:.3g}" for c, v in zip(bounds, row, strict=True) if v > 0.0)
+        many = f" {len(finite)} of {len(history)} trials broke a constraint"
+        return f"{many}; trial {number} came nearest, breaking {said}."
 
     def __repr__(self) -> str:
         found = best_of(self.history)
@@ -72,6 +110,65 @@ def best_of(history: History) -> Best | None:
         return None
     goal = history.problem.goal
     return Best(trial.number, trial.config, goal.sign * history.loss(trial.number), trial.step)
+
+
+def front_of(history: History) -> tuple[Trial, ...]:
+    """Return the complete, feasible trials that no other one dominates, by the first goal."""
+    numbers, losses = _results(history)
+    if not numbers:
+        return ()
+    chosen = np.flatnonzero(pareto.front(losses))
+    order = sorted(chosen.tolist(), key=lambda i: (losses[i].tolist(), numbers[i]))
+    return tuple(history[numbers[i]] for i in order)
+
+
+def _results(history: History) -> tuple[list[int], NDArray[np.float64]]:
+    """Return the complete, finite, feasible trials in order of completion, and their losses."""
+    losses, feasible = history.losses, history.feasible
+    numbers = [
+        i
+        for i in dict.fromkeys(history.settled)
+        if history.state(i) == COMPLETE and feasible[i] and np.isfinite(losses[i]).all()
+    ]
+    return numbers, losses[numbers]
+
+
+def hypervolume_trace(
+    history: History, reference: Sequence[float] | None = None
+) -> tuple[tuple[int, float], ...]:
+    """Return (number, hypervolume of the front until then) for each complete, feasible trial."""
+    numbers, losses = _results(history)
+    if not numbers:
+        return ()
+    goals = history.problem.goals
+    if reference is None:
+        at = losses[pareto.front(losses)]
+        corner = at.max(axis=0) + 0.1 * (np.ptp(at, axis=0) + (np.ptp(at, axis=0) == 0.0))
+    else:
+        if len(reference) != len(goals):
+            raise ArgumentError(
+                f"reference needs one value a goal, {len(goals)} of them; got {list(reference)!r}."
+            )
+        corner = np.array([g.sign * float(v) for g, v in zip(goals, reference, strict=True)])
+    trace = []
+    kept = losses[:0]
+    for number, row in zip(numbers, losses, strict=True):
+        kept = np.concatenate([kept, row[None]])
+        kept = kept[pareto.front(kept)]
+        trace.append((number, pareto.hypervolume(kept, corner)))
+    return tuple(trace)
+
+
+def _pareto(history: History) -> list[dict[str, Any]]:
+    goals = history.problem.goals
+    return [
+        {
+            "number": t.number,
+            "config": plain(t.config),
+            "values": {g.metric: plain(g.sign * float(v)) for g, v in zip(goals, row, strict=True)},
+        }
+        for t, row in ((t, history.losses_of(t.number)) for t in front_of(history))
+    ]
 
 
 def summary(study: Study) -> dict[str, Any]:
@@ -89,6 +186,8 @@ def summary(study: Study) -> dict[str, Any]:
             "number": found.number,
             "step": found.step,
         },
+        **({"front": _pareto(study.history)} if len(study.problem.goals) > 1 else {}),
+        **({"constraints": [str(c) for c in study.problem.constraints]} if study.problem.constraints else {}),
         "trials": {state: study.history.count(state) for state in STATES},
         "budget": {
             name: {"limit": getattr(study.budget, name), "spent": spent[name]}

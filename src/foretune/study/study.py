@@ -81,6 +81,8 @@ class Study:
             a dead worker is noticed at once.
         checkpoints: folder of the trials' checkpoints; beside the store unless given.
         keep: which checkpoints outlive their trial: "resumable", "best" or "all".
+        constraints: bounds on further metrics, such as ``{"memory_gb": "<= 16"}``: only a trial whose last
+            report keeps them all can be the best; samplers learn from the others too.
         about: anything JSON that shall stand in the study's first event (the command, the data, ...).
 
     Raises:
@@ -111,6 +113,7 @@ class Study:
         lease: float = 60.0,
         checkpoints: str | None = None,
         keep: str = "best",
+        constraints: Any = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check.name("name", name)
@@ -128,7 +131,7 @@ class Study:
 
         log = self.store.read(self.name)
         if not log:
-            log = self._create(wanted, goal, sampler, scheduler, steps, budget, seed, about)
+            log = self._create(wanted, goal, sampler, scheduler, steps, budget, seed, about, constraints)
         first = log[0]
         if first.kind != "create":
             raise StoreError(
@@ -150,7 +153,7 @@ class Study:
         self._unpaid: set[int] = set()  # those that were told so because a budget ran out
         self._taken: dict[int, tuple[float, float]] = {}  # trial -> (its seconds, the time) when it was taken
         self._apply(log)
-        must_agree(self.name, self.problem, self.seed, goal, steps, seed)
+        must_agree(self.name, self.problem, self.seed, goal, steps, seed, constraints)
         if wanted is not None:
             self.widen(wanted)
         if budget is not None:

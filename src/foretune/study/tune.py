@@ -41,6 +41,7 @@ def tune(
     seed: int | None = None,
     starts: Sequence[Mapping[str, Any]] = (),
     limit: float | str | None = None,
+    constraints: Any = None,
     executor: Executor | None = None,
     watch: Watch | None = None,
     **options: Any,
@@ -69,6 +70,8 @@ def tune(
             function that hangs can only be ended in a process of its own, so with a limit ``train`` runs
             in one even where ``workers`` is 1; if it cannot be sent there (a lambda, one from a notebook),
             it runs here, and the limit is looked at when it reports.
+        constraints: bounds on metrics that trials report besides the goal, ``{"memory_gb": "<= 16"}``: the
+            best is the best of those that keep them.
         executor: replaces ``workers`` and ``devices``, such as ``ProcessExecutor(..., grace=600)`` where
             writing a checkpoint may take that many seconds.
         watch: called with the study after each change.
@@ -93,7 +96,7 @@ def tune(
             )
         study = Study(
             as_space(space), goal, sampler=sampler, scheduler=scheduler, steps=steps, store=opened,
-            name=name, budget=budget, seed=seed, **options,
+            name=name, budget=budget, seed=seed, constraints=constraints, **options,
         )  # fmt: skip
         for config in starts:
             study.add(config, once=True)

@@ -248,10 +248,22 @@ class History(Sequence[Trial]):
         self.settled.append(record.number)
         if state == COMPLETE:
             loss = record.loss
-            if loss < math.inf and (self._best is None or loss < self._best[0]):
+            if loss < math.inf and (self._best is None or loss < self._best[0]) and self._keeps(record):
                 self._best = (loss, record.number)
                 self._best_trace.append((record.number, loss))
         return record
+
+    def _violations(self, record: Record) -> list[float]:
+        """By how much a trial breaks each constraint: NaN unknown, +inf failed or not finite."""
+        if record.state == FAILED:
+            return [math.inf for _ in self.problem.constraints]
+        return [c.violation(record.last(c.metric)) for c in self.problem.constraints]
+
+    def _keeps(self, record: Record, unknown: bool = False) -> bool:
+        """Whether a trial keeps all constraints; ``unknown`` is what counts where nothing is known."""
+        if not self.problem.constraints:
+            return True
+        return all(v <= 0.0 or (unknown and v != v) for v in self._violations(record))
 
     def _widen(self, tables: Mapping[str, Any]) -> None:
         from foretune.space.files import space_from_dict
@@ -344,6 +356,13 @@ class History(Sequence[Trial]):
         record = self._records[number]
         return math.inf if record.state == FAILED else record.loss
 
+    def losses_of(self, number: int) -> list[float]:
+        """The last losses of a trial, one a goal: NaN unknown, +inf failed or diverged."""
+        record = self._records[number]
+        if record.state == FAILED:
+            return [math.inf for _ in self._signs]
+        return [loss_of(record.last(metric), sign) for metric, sign in self._signs]
+
     @property
     def losses(self) -> NDArray[np.float64]:
         """Last losses: (n, goals). NaN: nothing known yet; +inf: failed or diverged."""
@@ -356,12 +375,42 @@ class History(Sequence[Trial]):
             elif len(self._signs) == 1:
                 out[i, 0] = record.loss
             else:
-                for j, (metric, sign) in enumerate(self._signs):
-                    last = next(
-                        (r.values[metric] for r in reversed(record.reports) if metric in r.values), None
-                    )
-                    out[i, j] = loss_of(last, sign)
+                out[i] = self.losses_of(record.number)
         return out
+
+    @property
+    def violations(self) -> NDArray[np.float64]:
+        """By how much each constraint is broken: (n, constraints); at most 0 where it is kept.
+
+        NaN: nothing known yet; +inf: failed, or reported what is not finite.
+        """
+        import numpy as np
+
+        out = np.empty((len(self._records), len(self.problem.constraints)))
+        if out.size:
+            for i, record in enumerate(self._records):
+                out[i] = self._violations(record)
+        return out
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Which trials have not failed and are known to keep all constraints: (n,)."""
+        import numpy as np
+
+        known = [r.state != FAILED and self._keeps(r) for r in self._records]
+        return np.array(known, dtype=bool)
+
+    def metric(self, name: str) -> NDArray[np.float64]:
+        """The last value of any reported metric, in its own sign: (n,); NaN where there is none.
+
+        "seconds" means the training seconds of a trial, unless trials report a metric of that name.
+        """
+        import numpy as np
+
+        found = [r.last(name) for r in self._records]
+        if name == "seconds" and all(v is None for v in found):
+            return np.array([r.seconds or math.nan for r in self._records], dtype=float)
+        return np.array([math.nan if v is None else v for v in found], dtype=float)
 
     @property
     def steps(self) -> NDArray[np.float64]:
@@ -395,13 +444,17 @@ class History(Sequence[Trial]):
 
     @property
     def best(self) -> Trial | None:
-        """The best complete trial; before there is one, the best of those that came furthest."""
+        """The best complete trial; before there is one, the best of those that came furthest.
+
+        Only trials that keep all constraints count; of unfinished ones, those that are not known to
+        break one.
+        """
         if self._best is not None:
             return self._records[self._best[1]].freeze()
         known = [
             (-r.steps[-1], r.loss, r.number)
             for r in self._records
-            if r.steps and r.state != FAILED and r.loss < math.inf
+            if r.steps and r.state != FAILED and r.loss < math.inf and self._keeps(r, r.state != COMPLETE)
         ]
         return self._records[min(known)[2]].freeze() if known else None
 

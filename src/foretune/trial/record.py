@@ -125,6 +125,10 @@ class Record:
         """The last known loss; NaN before any."""
         return next((x for x in reversed(self.losses) if x == x), math.nan)
 
+    def last(self, metric: str) -> float | None:
+        """The value of a metric in the last report that has it; None if there is none."""
+        return next((number(told[0][metric]) for told in reversed(self.told) if metric in told[0]), None)
+
     @property
     def due(self) -> float:
         """The steps that the trial has done or, while it is awaited, is sent to do."""
