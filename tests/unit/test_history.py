@@ -73,6 +73,9 @@ def logs(draw: st.DrawFn) -> list[Event]:
             if not widened:
                 log.append(Event("space", STUDY, at, {"space": WIDER.to_dict()}))
             widened = True
+        elif kind == "steps":
+            high = draw(st.sampled_from([9, 27, 81]))
+            log.append(Event("steps", STUDY, at, {"steps": {"high": high, "low": 1, "unit": "steps"}}))
         elif kind in ("note", "budget"):
             log.append(Event(kind, STUDY, at, {}))
         elif n and kind == "report":

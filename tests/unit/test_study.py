@@ -138,7 +138,7 @@ def test_wrong_descriptions_are_refused_at_once(options: Any, error: type[Except
         ({"seed": 1}, r"has seed 0, not 1"),
         ({"goal": "max loss"}, r"has the goal min loss, not max loss"),
         ({"goal": ["min loss", "min size"]}, r"has the goal min loss, not min loss, min size"),
-        ({"steps": 10}, r"has steps 1 to 9, not 1 to 10"),
+        ({"steps": 8}, r"has steps 1 to 9, not 1 to 8: steps can become more"),
         ({"steps": Fidelity(9, 3)}, r"has steps 1 to 9, not 3 to 9"),
         ({"budget": "5 trials"}, r"less than that of the study 'study' \(6 trials\) in trials"),
         ({"budget": "2h"}, r"has no limit of seconds"),

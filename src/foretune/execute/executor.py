@@ -26,6 +26,7 @@ class Job:
         metric: the goal's metric: what a bare number returned by a training function means.
         weights: folder of checkpoints to take the initial weights from, or None.
         teacher: folder of checkpoints of the network to learn from, or None.
+        continues: number of the trial whose state it starts from, or None.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Job:
     metric: str = "loss"
     weights: str | None = None
     teacher: str | None = None
+    continues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,25 +16,60 @@ from typing import Any
 
 from foretune.base.errors import StudyError
 
-__all__ = ["PROTOCOLS", "Checkpoints", "draw_on", "load", "newest", "restore", "save"]
+__all__ = [
+    "PROTOCOLS", "Checkpoints", "adopt", "draw_on", "hand_over", "inherited", "load", "newest", "restore", "save",
+]  # fmt: skip
 
 # How an object gives its state and takes it back; torch's and NumPy's words, and torch.Generator's.
 PROTOCOLS = (("state_dict", "load_state_dict"), ("get_state", "set_state"))
 
-_FILE = re.compile(r"^step-([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\.ckpt$")
+_FILE = re.compile(r"^(step|from)-([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\.ckpt$")
 
 
-def _steps(folder: Path) -> list[tuple[float, Path]]:
+def _steps(folder: Path, kind: str = "step") -> list[tuple[float, Path]]:
     if not folder.is_dir():
         return []
     found = [(_FILE.match(p.name), p) for p in folder.iterdir()]
-    return sorted((float(m[1]), p) for m, p in found if m is not None)
+    return sorted((float(m[2]), p) for m, p in found if m is not None and m[1] == kind)
 
 
 def newest(folder: str | Path | None) -> tuple[float, Path] | None:
     """Return (step, file) of the newest checkpoint in a trial's folder."""
     found = _steps(Path(folder)) if folder is not None else []
     return found[-1] if found else None
+
+
+def inherited(folder: str | Path | None) -> tuple[float, Path] | None:
+    """Return (step, file) of the checkpoint that a trial has from the one it continues."""
+    found = _steps(Path(folder), "from") if folder is not None else []
+    return found[-1] if found else None
+
+
+def hand_over(parent: str | Path, child: str | Path, before: float) -> None:
+    """Give a trial the newest checkpoint of another that lies before step ``before``.
+
+    It is linked, or copied where links are not possible, into the child's own folder, so that whatever the
+    other trial does later (go on, end, lose its checkpoints) changes nothing. Without one, nothing is done.
+    """
+    place = Path(child)
+    if newest(place) is not None or inherited(place) is not None:
+        return
+    for step, file in reversed(_steps(Path(parent))):
+        if step >= before:
+            continue
+        place.mkdir(parents=True, exist_ok=True)
+        target = place / f"from-{step:.12g}.ckpt"
+        try:
+            os.link(file, target)
+        except FileExistsError:
+            return
+        except FileNotFoundError:  # it went on at this very moment
+            continue
+        except OSError:
+            part = target.with_suffix(".part")
+            shutil.copyfile(file, part)
+            os.replace(part, target)
+        return
 
 
 def _state(value: Any) -> Any:
@@ -46,6 +81,26 @@ def restore(value: Any, state: Any) -> None:
     """Put a saved state back into an object, in place."""
     take = next(take for give, take in PROTOCOLS if hasattr(value, give) and hasattr(value, take))
     getattr(value, take)(state)
+
+
+def adopt(value: Any, state: Any) -> None:
+    """Put another trial's saved state into an object; an optimizer keeps the settings of its own.
+
+    For an object with ``param_groups`` (torch's optimizers) learning rates, decays and the like stay what
+    the child's config made them; moments and counts are the other trial's.
+    """
+    own = getattr(value, "param_groups", None)
+    if (
+        isinstance(state, Mapping)
+        and isinstance(own, list)
+        and len(state.get("param_groups", ())) == len(own)
+    ):
+        groups = [
+            {**theirs, **{k: v for k, v in mine.items() if k != "params"}}
+            for theirs, mine in zip(state["param_groups"], own, strict=True)
+        ]
+        state = {**state, "param_groups": groups}
+    restore(value, state)
 
 
 def save(folder: str | Path, step: float, objects: Mapping[str, Any]) -> Path:
@@ -82,6 +137,8 @@ def save(folder: str | Path, step: float, objects: Mapping[str, Any]) -> Path:
     for at, path in older:
         if at < step and path != target:
             path.unlink(missing_ok=True)
+    for _, path in _steps(place, "from"):  # it has a state of its own now
+        path.unlink(missing_ok=True)
     return target
 
 

@@ -39,7 +39,7 @@ def decide(history: History, scheduler: Scheduler, budget: Budget, now: float) -
             return Resume(number, plan, f"taken up again after it was given up ({history[number].reason})")
     key = history.problem.key.fold("next", len(history), len(history.settled))
     action = scheduler.next(history.problem, history, key)
-    if isinstance(action, Start) and waiting:
+    if isinstance(action, Start) and action.config is None and waiting:
         action = Resume(waiting[0], action.plan, f"queued: {history[waiting[0]].reason}")
     refused = _beyond(history, budget, action)
     if refused is not None:
@@ -76,7 +76,8 @@ def _beyond(history: History, budget: Budget, action: Action) -> str | None:
     if isinstance(action, Start) and budget.trials is not None and len(history) >= budget.trials:
         return f"the budget of {budget.trials} trials is used up"
     if budget.steps is not None:
-        done = 0.0 if isinstance(action, Start) else history[action.number].step
+        source = action.plan.continues if isinstance(action, Start) else action.number
+        done = 0.0 if source is None else history[source].step
         if history.committed_steps + action.plan.until - done > budget.steps * (1 + 1e-12):
             return f"the budget of {budget.steps:g} steps would be exceeded"
     return None

@@ -22,7 +22,10 @@ PAUSE = 0.1  # seconds between two looks at a study whose trials all run elsewhe
 
 def _job(study: Study, trial: Trial, limit: float | None) -> Job:
     folder = study.checkpoints.folder(trial.number)
-    saved = checkpoints.newest(folder)
+    continues = trial.plan.continues
+    if continues is not None:
+        checkpoints.hand_over(study.checkpoints.folder(continues), folder, trial.plan.until)
+    saved = checkpoints.newest(folder) or checkpoints.inherited(folder)
     weights, teacher = trial.plan.weights_from, trial.plan.teacher
     return Job(
         number=trial.number,
@@ -36,6 +39,7 @@ def _job(study: Study, trial: Trial, limit: float | None) -> Job:
         metric=study.problem.goal.metric,
         weights=str(study.checkpoints.folder(weights)) if weights is not None else None,
         teacher=str(study.checkpoints.folder(teacher)) if teacher is not None else None,
+        continues=continues,
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "as_space",
     "creation",
     "ends_by_itself",
+    "longer",
     "must_agree",
     "must_grow",
     "must_hold",
@@ -130,11 +131,18 @@ def must_agree(
             f"The study {study!r} was begun without steps, not with steps={steps!r}: leave steps out, or "
             "choose another name for a new study."
         )
-    if (axis.high, axis.low) != (mine.high, mine.low):
+    if axis.high < mine.high or axis.low != mine.low:
         raise ArgumentError(
             f"The study {study!r} has steps {mine.low:g} to {mine.high:g}, not {axis.low:g} to "
-            f"{axis.high:g}: choose another name for a new study."
+            f"{axis.high:g}: steps can become more, as with steps=Fidelity({max(axis.high, mine.high):g}, "
+            f"low={mine.low:g}), never fewer; choose another name for a new study."
         )
+
+
+def longer(problem: Problem, steps: Union[float, Fidelity]) -> Fidelity:
+    """Return the axis of a study whose full trials get as long as ``steps``; its low end and unit stay."""
+    present = problem.steps
+    return Fidelity(max(_axis(steps).high, present.high), present.low, present.unit)
 
 
 def must_hold(study: str, present: Space, wanted: Space) -> None:

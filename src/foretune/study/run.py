@@ -44,7 +44,8 @@ class Run:
     Attributes:
         config: the choices.
         number: the trial's number.
-        start: the step to go on from: 0, or that of the restored checkpoint.
+        start: the step to go on from: 0, or that of the restored checkpoint (its own, or that of the trial
+            which it continues).
         until: the step to reach.
         key: randomness of the trial's own; ``seed`` is a number drawn from it. The same at each try.
 
@@ -61,7 +62,14 @@ class Run:
         self.folder = Path(job.checkpoint) if job.checkpoint is not None else None
         self._job, self._reply = job, reply
         self._saved = checkpoints.newest(self.folder)
-        self.start = _whole(self._saved[0] if self._saved else 0.0)
+        self._parents = checkpoints.inherited(self.folder) if self._saved is None else None
+        if job.continues is not None and self._saved is None and self._parents is None:
+            raise StudyError(
+                f"Trial {job.number} continues trial {job.continues}, of which there is no checkpoint before "
+                f"step {job.until:g}: hand what is trained to run.track(model=..., opt=...) in the training function."
+            )
+        begun = self._saved or self._parents
+        self.start = _whole(begun[0] if begun else 0.0)
         self._tracked: dict[str, Any] = {}
         self._began = self._last_save = time.perf_counter()
         self._save_every = save_every
@@ -108,6 +116,8 @@ class Run:
                     f"{type(value).__name__}. Wrap plain values in an object that has both."
                 )
         self._tracked.update(objects)
+        if self._parents is not None:
+            self._inherit(objects, *self._parents)
         if self._saved is None:
             return
         body = checkpoints.load(self._saved[1])
@@ -121,6 +131,21 @@ class Run:
         for name, value in objects.items():
             checkpoints.restore(value, body["objects"][name])
         checkpoints.draw_on(body)
+
+    def _inherit(self, objects: Mapping[str, Any], step: float, file: Path) -> None:
+        """Take over the state of the trial that this one continues; optimizers keep their own settings."""
+        known = checkpoints.load(file)["objects"]
+        whose = f"trial {self._job.continues} at step {step:g}"
+        for name, value in objects.items():
+            if name not in known:
+                raise StudyError(f"The checkpoint of {whose} lacks {name}: it tracks {', '.join(known)}.")
+            try:
+                checkpoints.adopt(value, known[name])
+            except (RuntimeError, ValueError, KeyError, TypeError) as error:
+                raise StudyError(
+                    f"{name} of {whose} does not fit that of trial {self.number}: a parameter that decides the "
+                    f"shape of the model cannot differ between them. {error}"
+                ) from error
 
     def save(self, step: float) -> None:
         """Write a checkpoint of what is tracked, now."""

@@ -39,6 +39,7 @@ from foretune.study.opening import (
     as_space,
     creation,
     ends_by_itself,
+    longer,
     must_agree,
     must_grow,
     must_hold,
@@ -70,7 +71,7 @@ class Study:
         goal: ``"min loss"``, ``"max accuracy"``, a Goal, or several.
         sampler, scheduler: names or objects.
         steps: the length of a full trial (a number or a Fidelity); None if trials are not comparable
-            before their end.
+            before their end. More steps than the stored study has lengthen it, see :meth:`lengthen`.
         store: None (memory), a path of a SQLite file, or a Store.
         name: the study's name within the store.
         budget: ``"40 trials"``, ``"2h"``, ...: totals of the study over all workers and restarts.
@@ -156,6 +157,8 @@ class Study:
         must_agree(self.name, self.problem, self.seed, goal, steps, seed, constraints)
         if wanted is not None:
             self.widen(wanted)
+        if steps is not None:
+            self.lengthen(steps)
         if budget is not None:
             self._grow(Budget.parse(budget), opening=True)
 
@@ -183,6 +186,31 @@ class Study:
             must_hold(self.name, self.problem.space, space)
             try:
                 self._append([Event("space", STUDY, self.clock.now(), {"space": space.to_dict()})])
+            except ConflictError:
+                self.sync()
+
+    def lengthen(self, steps: Union[float, Fidelity]) -> None:
+        """Make full trials longer, whether the study has ended or not; nothing that was trained is lost.
+
+        Trials that were complete are paused where they stand: the scheduler decides which go on. They
+        do so from their checkpoints where these were kept (the best one's is; all with ``keep="all"`` or
+        with a scheduler whose tags say ``extends``), else from step 0, and what they reported stands.
+
+        Raises:
+            ArgumentError: fewer steps than now, another low end, or a study without steps.
+
+        >>> from foretune.space import Float
+        >>> study = Study(Space({"x": Float(0, 1)}), steps=9, sampler="random", budget="1 trial")
+        >>> study.finish(study.next().number, 0.5).state
+        'complete'
+        >>> study.lengthen(27)
+        >>> study.history[0].state, study.next().plan.until
+        ('paused', 27.0)
+        """
+        must_agree(self.name, self.problem, self.seed, None, steps, None)
+        while (axis := longer(self.problem, steps)) != self.problem.steps:
+            try:
+                self._append([Event("steps", STUDY, self.clock.now(), {"steps": plain(axis)})])
             except ConflictError:
                 self.sync()
 
@@ -609,7 +637,8 @@ class Study:
         self._note([Event(_KINDS[ending.state], number, self.clock.now(), data)])
         self._taken.pop(number, None)
         ended: Trial = self.history[number]
-        if ended.ended and self.checkpoints.exist(number):
+        kept = ended.state == COMPLETE and "extends" in self.scheduler.tags
+        if ended.ended and not kept and self.checkpoints.exist(number):
             best = self.history.best
             self.checkpoints.ended(number, best.number if best is not None else None)
         return ended

@@ -31,6 +31,7 @@ KINDS: Mapping[str, str] = {
     "create": "a study begins: problem, sampler, scheduler, budget, seed",
     "space": "the space has become wider",
     "budget": "the budget has been extended",
+    "steps": "a full trial has become longer: complete trials wait to be continued",
     "note": "a word for the reader; no effect",
     # decisions about a trial (each with a reason)
     "add": "a config waits for a worker",

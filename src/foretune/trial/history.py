@@ -96,6 +96,8 @@ class History(Sequence[Trial]):
             self._begin(kind, number, at, data)
         elif kind == "space":
             self._widen(data["space"])
+        elif kind == "steps":
+            self._lengthen(data["steps"])
         elif kind == "resume":
             self._resume(self._record(number), at, data)
         elif kind == "lose":
@@ -121,6 +123,8 @@ class History(Sequence[Trial]):
             )
         config = {k: tuple(v) if isinstance(v, list) else v for k, v in data["config"].items()}
         record = Record(number, config, Plan(*data["plan"]), data)
+        if record.plan.continues is not None:
+            record.base = self._record(record.plan.continues).step
         self._records.append(record)
         self._in[WAITING][number] = None
         if kind == "start":
@@ -172,7 +176,7 @@ class History(Sequence[Trial]):
         record.losses.append(loss)
         record.tries = 0  # it makes progress: whatever its workers die of, it is not the same again
         record.trial = None
-        if step > record.committed:
+        if step - record.base > record.committed:
             self._commit(record)
         self._spend(record, seconds)
         if "cost" in values:
@@ -247,11 +251,15 @@ class History(Sequence[Trial]):
         self._commit(record)
         self.settled.append(record.number)
         if state == COMPLETE:
-            loss = record.loss
-            if loss < math.inf and (self._best is None or loss < self._best[0]) and self._keeps(record):
-                self._best = (loss, record.number)
-                self._best_trace.append((record.number, loss))
+            self._improve(record)
         return record
+
+    def _improve(self, record: Record) -> None:
+        """Note a complete trial that is better than those before it."""
+        loss = record.loss
+        if loss < math.inf and (self._best is None or loss < self._best[0]) and self._keeps(record):
+            self._best = (loss, record.number)
+            self._best_trace.append((record.number, loss))
 
     def _violations(self, record: Record) -> list[float]:
         """By how much a trial breaks each constraint: NaN unknown, +inf failed or not finite."""
@@ -274,6 +282,17 @@ class History(Sequence[Trial]):
             record.config = space.fill(record.config)
             record.trial = None
         self._encoded, self._matrix = 0, None
+
+    def _lengthen(self, axis: Mapping[str, Any]) -> None:
+        """Make full trials longer: those that were complete are paused where they stand."""
+        from foretune.space.fidelity import Fidelity
+
+        self.problem = replace(self.problem, steps=Fidelity(**axis))
+        self._best, self._best_trace = None, []
+        for number in [n for n in self._in[COMPLETE] if self._records[n].step < self.problem.steps.high]:
+            self._move(self._records[number], PAUSED)
+        for number in self._in[COMPLETE]:
+            self._improve(self._records[number])
 
     @staticmethod
     def loss_of(value: float | None, sign: float) -> float:

@@ -42,6 +42,7 @@ class Record:
     Attributes:
         told, steps, losses: one entry a report: (values, seconds, standard errors or None) as the log has
             them; its step; its loss (first goal, normalised), NaN where it lacks the metric.
+        base: the step that it began at: that of the trial whose state it continues, else 0.
         committed: the steps that the trial counts for in the study's total.
         tries: losses of its workers in a row, without a new report in between.
         since, before: when it was last started or resumed, and its seconds at that moment.
@@ -49,6 +50,7 @@ class Record:
 
     __slots__ = (
         "_reports",
+        "base",
         "before",
         "by",
         "committed",
@@ -91,6 +93,7 @@ class Record:
         self.tries = 0
         self.seconds = 0.0
         self.cost = 0.0
+        self.base = 0.0
         self.committed = 0.0
         self.started = math.nan
         self.since = math.nan
@@ -132,7 +135,8 @@ class Record:
     @property
     def due(self) -> float:
         """The steps that the trial has done or, while it is awaited, is sent to do."""
-        return max(self.step, self.plan.until) if self.state in (RUNNING, WAITING) else self.step
+        reached = max(self.step, self.plan.until) if self.state in (RUNNING, WAITING) else self.step
+        return max(0.0, reached - self.base)
 
     def loss_at(self, step: float) -> float:
         """The first known loss at or after ``step``; NaN if there is none."""

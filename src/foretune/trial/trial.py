@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     Attributes:
         until: the step to reach before the next judgement.
         bracket: which bracket of the scheduler the trial belongs to.
-        continues: the number of the trial whose state this one starts from, if any.
+        continues: the number of the trial whose state this one starts from, at that trial's step, if any.
         weights_from: the number of the trial whose weights alone it starts from, if any.
         teacher: the number of the trial whose network it learns from, if any.
     """
