@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from foretune.cli import (
+    bench,
     check,
     demo,
     doctor,
@@ -105,6 +106,7 @@ for _module in (
     check,
     papers,
     doctor,
+    bench,
     lists,
 ):
     _module.register(app)

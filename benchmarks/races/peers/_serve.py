@@ -1,0 +1,111 @@
+"""The far end of the pipe: runs one adapter, answers JSON lines.
+
+    ENVIRONMENT/bin/python -P _serve.py ADAPTER.py
+
+An adapter is a file with VERSION and begin(method, space, seed, trials, deterministic, steps) -> a run with
+ask() -> (token, config) and tell(token, loss or None). A multi-fidelity run has also
+ask() -> (token, config, until, continues) and report(token, step, loss) -> "go", "stop" or "pause".
+``space`` is a mapping of names to tables: {"type": "float" | "int" | "choice" | "constant", "low", "high", "log",
+"values", "default", "when": {parent: [values]}}.
+Tokens are what the adapter likes; they stay in this process, numbered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+import warnings
+from typing import Any
+
+
+class Unsupported(Exception):
+    """The method cannot search such a space."""
+
+
+def load(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("adapter", path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    module.__dict__["Unsupported"] = Unsupported
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def plain(value: Any) -> Any:
+    """Make NumPy scalars plain."""
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value) if isinstance(value, str) else value
+
+
+class Server:
+    """Holds the adapter, its present run and the tokens."""
+
+    def __init__(self, path: str) -> None:
+        self.adapter = load(path)
+        self.run: Any = None
+        self.tokens: list[Any] = []
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        do = message.pop("do")
+        began = time.perf_counter()
+        out: dict[str, Any] = {}
+        if do == "start":
+            self.tokens = []
+            self.run = self.adapter.begin(**message)
+            out["version"] = self.adapter.VERSION
+        elif do == "ask":
+            asked = self.run.ask()
+            if asked is None:
+                out["wait"] = True
+            else:
+                self.tokens.append(asked[0])
+                out["token"] = len(self.tokens) - 1
+                out["config"] = {k: plain(v) for k, v in asked[1].items()}
+                if len(asked) > 2:
+                    out["until"] = asked[2]
+                    before = asked[3]
+                    out["continues"] = None
+                    if before is not None:
+                        out["continues"] = max(
+                            i for i, t in enumerate(self.tokens[:-1]) if t == before or t is before
+                        )
+        elif do == "tell":
+            self.run.tell(self.tokens[message["token"]], message["loss"])
+        elif do == "report":
+            out["word"] = self.run.report(self.tokens[message["token"]], message["step"], message["loss"])
+        else:
+            raise ValueError(f"unknown message {do!r}")
+        out["seconds"] = time.perf_counter() - began
+        return out
+
+
+def main() -> None:
+    # what libraries print must not mix with the protocol
+    wire = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    server: Server | None = None
+    for line in sys.stdin:
+        try:
+            if server is None:
+                server = Server(sys.argv[1])
+            with contextlib.redirect_stdout(sys.stderr):
+                out = server.answer(json.loads(line))
+        except Unsupported as reason:
+            out = {"unsupported": str(reason)}
+        except Exception as error:
+            traceback.print_exc()
+            out = {"error": f"{type(error).__name__}: {error}"[:300]}
+        wire.write(json.dumps(out) + "\n")
+        wire.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The race over trials: each contestant runs on each instance, and every run is written down."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from foretune.base import check
+from foretune.base.codec import canonical
+from foretune.bench.contestant import Contestant, Unsupported
+from foretune.bench.peer import PeerError
+from foretune.bench.record import Book, Run
+from foretune.bench.task import Instance, Task
+
+__all__ = ["race", "run_trials"]
+
+Say = Callable[[str], None]
+
+
+def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int, trials: int) -> Run:
+    """Run one contestant on one instance, one trial after the other.
+
+    The incumbent is the config with the least observed loss; what it is worth is what ``judge`` says. A trial
+    whose outcome is NaN is never told: it stays running. It counts as a trial.
+    """
+    trace: list[tuple[float, float, float]] = []
+    asks: list[float] = []
+    spent = 0.0
+    seen: set[str] = set()
+    repeats = failures = 0
+    best = math.inf
+    error = ""
+    try:
+        contestant.start(instance, seed, trials)
+        for t in range(trials):
+            asked = contestant.ask()
+            asks.append(asked.seconds)
+            config = instance.space.check(asked.config)
+            text = canonical(config)
+            repeats += text in seen
+            seen.add(text)
+            loss = instance.measure(config, instance.steps.high, t).loss
+            if math.isnan(loss):
+                continue
+            failures += not math.isfinite(loss)
+            if loss < best:
+                best = loss
+                trace.append((t + 1, loss, instance.judge(config)))
+            spent += contestant.tell(asked.token, loss)
+    except (PeerError, ValueError, ArithmeticError) as wrong:
+        # ConfigError is a ValueError: an illegal proposal ends the run, and is told of
+        error = f"{type(wrong).__name__}: {wrong}"[:300]
+        contestant.close()
+    middle = statistics.median(asks) if asks else 0.0
+    return Run(
+        task=task.name, group=task.group, half=task.half, contestant=contestant.name, version=contestant.version,
+        seed=seed, axis="trials", length=trials, scale=(instance.best, instance.typical), trace=tuple(trace),
+        ask=(sum(asks) + spent, middle, asks[-1] if asks else 0.0), trials=len(asks), repeats=repeats,
+        failures=failures, error=error, at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+
+
+def race(
+    tasks: Sequence[Task],
+    contestants: Sequence[Contestant],
+    seeds: Sequence[int],
+    trials: int,
+    book: Book,
+    say: Say = lambda words: None,
+) -> dict[str, Any]:
+    """Run all contestants on all tasks under all seeds, and append what is new to the book.
+
+    Runs that are there already are passed over; all of one seed come before the next, so that a race that is
+    stopped early has whole rows.
+
+    Returns:
+        counts: run, there already, failed, and the tasks that a contestant does not support.
+    """
+    check.integer("trials", trials, 1)
+    counts = {"run": 0, "there": 0, "failed": 0}
+    refused: dict[str, set[str]] = {}
+    versions: dict[str, str] = {}
+    for seed in seeds:
+        for task in tasks:
+            instance: Instance | None = None
+            for contestant in contestants:
+                name = contestant.name
+                if task.name in refused.get(name, ()):
+                    continue
+                if instance is None:
+                    instance = task.instance(seed)
+                try:
+                    if name not in versions:  # a peer tells its version when it starts
+                        contestant.start(instance, seed, trials)
+                        versions[name] = contestant.version
+                    if book.has(name, task.name, versions[name], seed, trials):
+                        counts["there"] += 1
+                        continue
+                    run = run_trials(contestant, task, instance, seed, trials)
+                except Unsupported as reason:
+                    refused.setdefault(name, set()).add(task.name)
+                    say(f"{task.name}: {reason}")
+                    continue
+                except PeerError as wrong:
+                    refused.setdefault(name, set()).add(task.name)
+                    say(f"{task.name}: {wrong}")
+                    counts["failed"] += 1
+                    continue
+                book.append(run)
+                counts["run"] += 1
+                counts["failed"] += bool(run.error)
+                word = f"failed: {run.error}" if run.error else f"regret {run.regret(trials):.4f}"
+                say(f"{task.name} seed {seed} {name}: {word}, {run.ask[0]:.2f} s inside")
+    return {**counts, "refused": {k: sorted(v) for k, v in refused.items()}}
