@@ -38,12 +38,12 @@ Array = NDArray[np.float64]
 Member = list[Any]
 
 TRIES = 16  # children that may be copies of earlier trials before a uniform draw takes their place
-GENERATIONS = 5  # a known budget is divided into this many populations at least
+GENERATIONS = 8  # a known budget is divided into this many populations at least (assumed)
 LEAST = 8  # members of a population that a small budget has made smaller
 
 
 def sized(population: int, problem: Problem) -> int:
-    """Return the population for a problem's budget: at most a fifth of it, at least 8, never more than asked for."""
+    """Return the population for a problem's budget: at most an eighth of it, at least 8, never more than asked for."""
     if problem.budget_trials is None:
         return population
     return min(population, max(LEAST, problem.budget_trials // GENERATIONS))
@@ -107,6 +107,12 @@ def cross(space: Space, a: Array, b: Array, rng: np.random.Generator) -> Array:
     return child
 
 
+def another(value: float, k: int, rng: np.random.Generator) -> float:
+    """Return the place in the unit interval of another of a choice's ``k`` values than ``value`` stands for."""
+    cell = min(int(value * k), k - 1)
+    return ((cell + int(rng.integers(1, k))) % k + 0.5) / k
+
+
 def perturb(
     space: Space, row: Array, rate: float, step: float, rng: np.random.Generator, least: int = 1
 ) -> tuple[Array, list[str]]:
@@ -126,9 +132,7 @@ def perturb(
     for name in chosen:
         columns, domain = space.columns[name], space[name]
         if isinstance(domain, Choice):
-            k = len(domain.values)
-            cell = min(int(row[columns][0] * k), k - 1)
-            child[columns] = ((cell + int(rng.integers(1, k))) % k + 0.5) / k
+            child[columns] = another(float(row[columns][0]), len(domain.values), rng)
         else:
             width = 0.0 if math.isinf(domain.size) else 1.0 / domain.size
             moved = row[columns] + max(step, width) * rng.standard_normal(domain.width)

@@ -100,7 +100,7 @@ class CrossEntropy(Sampler[State]):
     distribution is computed from them.
 
     Args:
-        population: draws of a generation; a known budget gives five generations at least (of 8 or more).
+        population: draws of a generation; a known budget gives eight generations at least (of 8 or more).
         elite: share of a generation that the distribution is fitted to.
         smoothing: weight of the new fit.
         least: smallest standard deviation in the unit cube that is drawn with; the smallest probability

@@ -87,7 +87,7 @@ class GeneticAlgorithm(Sampler[State]):
     state is two generations of numbers and losses.
 
     Args:
-        population: members of a generation; a known budget gives five generations at least (of 8 or more).
+        population: members of a generation; a known budget gives eight generations at least (of 8 or more).
         mutation: probability that a parameter changes; None: one over the number of parameters.
         crossover: probability of a second parent.
         elite: share of a generation that lives on.
