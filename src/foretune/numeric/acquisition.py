@@ -1,4 +1,4 @@
-"""Log expected improvement, safe far from the best: it has a slope where EI itself underflows.
+"""Acquisition functions in logs, safe far from the best: they have a slope where EI itself underflows.
 
     EI(x) = sd h(z),   z = (best - mean) / sd,   h(z) = phi(z) + z Phi(z)
     log EI = log sd + log h(z)
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from foretune.base.lazy import require
 
-__all__ = ["log_ei", "log_ei_gradient", "log_h"]
+__all__ = [
+    "lcb", "lcb_gradient", "log_cdf", "log_ei", "log_ei_gradient", "log_h", "log_kept", "log_kept_gradient",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -67,3 +69,44 @@ def log_ei_gradient(
     d_sd = d_variance / (2.0 * sd[:, None])
     d_z = (-d_mean - z[:, None] * d_sd) / sd[:, None]
     return np.log(sd) + value, d_sd / sd[:, None] + slope[:, None] * d_z
+
+
+def log_kept(mean: Array, variance: Array, bound: float) -> Array:
+    """Return the log probability that an output is at most ``bound``: log Phi((bound - mean) / sd), (m,)."""
+    special = require("scipy.special", "The acquisition function")
+    return np.asarray(special.log_ndtr((bound - mean) / np.sqrt(variance)))
+
+
+def log_kept_gradient(
+    mean: Array, variance: Array, d_mean: Array, d_variance: Array, bound: float
+) -> tuple[Array, Array]:
+    """Return :func:`log_kept` and its gradient, (m, d), given those of mean and variance."""
+    sd = np.sqrt(variance)
+    z = (bound - mean) / sd
+    value, slope = log_cdf(z)
+    d_sd = d_variance / (2.0 * sd[:, None])
+    return value, slope[:, None] * (-d_mean - z[:, None] * d_sd) / sd[:, None]
+
+
+def log_cdf(z: Array) -> tuple[Array, Array]:
+    """Return log Phi(z) and its derivative phi(z) / Phi(z), which is -z far below zero."""
+    special = require("scipy.special", "The acquisition function")
+    # phi / Phi = sqrt(2 / pi) / erfcx(-z / sqrt(2)): neither under- nor overflows below zero
+    low = np.minimum(z, 0.0)
+    slope = np.sqrt(2.0 / np.pi) / special.erfcx(-low / np.sqrt(2.0))
+    high = np.exp(-0.5 * z * z - _LOG_ROOT_2PI) / special.ndtr(np.maximum(z, 0.0))
+    return np.asarray(special.log_ndtr(z)), np.where(z > 0.0, high, slope)
+
+
+def lcb(mean: Array, variance: Array, beta: float) -> Array:
+    """Return minus the lower confidence bound, beta sd - mean, at (m,) predictions: larger is better."""
+    result: Array = beta * np.sqrt(variance) - mean
+    return result
+
+
+def lcb_gradient(
+    mean: Array, variance: Array, d_mean: Array, d_variance: Array, beta: float
+) -> tuple[Array, Array]:
+    """Return :func:`lcb` and its gradient, (m, d), given those of mean and variance."""
+    sd = np.sqrt(variance)
+    return beta * sd - mean, beta * d_variance / (2.0 * sd[:, None]) - d_mean

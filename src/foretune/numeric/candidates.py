@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foretune.numeric.descend import descend
 
-__all__ = ["Field", "maximise"]
+__all__ = ["Field", "candidates", "maximise"]
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def _around(field: Field, centres: Array, rng: np.random.Generator) -> Array:
     return np.concatenate(blocks)
 
 
-def _climb(field: Field, rows: Array, steps: int) -> Array:
+def _climb(field: Field, rows: Array, steps: int, low: Array, high: Array) -> Array:
     """Move the soft, active columns of rows uphill, then make them legal."""
 
     def negative(points: Array) -> tuple[Array, Array]:
@@ -76,7 +76,7 @@ def _climb(field: Field, rows: Array, steps: int) -> Array:
         return -value, -gradient
 
     free = field.soft & ~np.isnan(rows)
-    climbed, _ = descend(negative, rows, free, steps)
+    climbed, _ = descend(negative, rows, free, steps, low=low, high=high)
     return field.snap(climbed)
 
 
@@ -96,7 +96,39 @@ def _neighbours(field: Field, row: Array) -> Array:
     return np.array(rows).reshape(len(rows), len(row))
 
 
-def maximise(field: Field, centres: Array, extra: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def _within(rows: Array, box: tuple[Array, Array] | None) -> Array:
+    if box is None:
+        return rows
+    filled = np.where(np.isnan(rows), box[0], rows)
+    return rows[((filled >= box[0]) & (filled <= box[1])).all(axis=1)]
+
+
+def candidates(
+    field: Field, centres: Array, extra: Array, rng: np.random.Generator,
+    box: tuple[Array, Array] | None = None,
+) -> Array:  # fmt: skip
+    """Draw legal rows, (m, d): uniform ones first, ``UNIFORM`` of them, then ``extra``, then some near the centres.
+
+    Arguments are those of :func:`maximise`.
+    """
+    d = len(field.soft)
+    filled = np.where(np.isnan(centres), rng.random(centres.shape), centres)
+    uniform = rng.random((UNIFORM, d))
+    drawn = [uniform if box is None else box[0] + (box[1] - box[0]) * uniform]
+    if box is None:
+        drawn.append(extra)
+    elif len(extra):
+        drawn.append(extra[((extra >= box[0]) & (extra <= box[1])).all(axis=1)])
+    if len(centres):
+        near = _around(field, filled, rng)
+        drawn.append(near if box is None else np.clip(near, *box))
+    return field.snap(np.concatenate(drawn))
+
+
+def maximise(
+    field: Field, centres: Array, extra: Array, rng: np.random.Generator,
+    box: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:  # fmt: skip
     """Search for rows of large acquisition.
 
     Args:
@@ -104,25 +136,23 @@ def maximise(field: Field, centres: Array, extra: Array, rng: np.random.Generato
         centres: (c, d) good rows to look around; NaN where inactive.
         extra: (e, d) further candidates, such as all untried rows of a small space.
         rng: source of the candidates.
+        box: low and high ends, (d,) each, of the part of the cube that is searched; None: all.
 
     Returns:
         Legal rows, (m, d), and their acquisition, (m,), best first. Nothing is random after the
         candidates are drawn.
     """
     d = len(field.soft)
-    filled = np.where(np.isnan(centres), rng.random(centres.shape), centres)
-    drawn = [rng.random((UNIFORM, d)), extra]
-    if len(centres):
-        drawn.append(_around(field, filled, rng))
-    rows = field.snap(np.concatenate(drawn))
+    low, high = (np.zeros(d), np.ones(d)) if box is None else box
+    rows = candidates(field, centres, extra, rng, box)
     value = field.value(rows)
     order = np.argsort(-value, kind="stable")
     # One start comes from the uniform part: the incumbents' neighbourhoods must not crowd it out.
     first = [int(np.argmax(value[:UNIFORM])), *order[:STARTS].tolist()]
     chosen = list(dict.fromkeys(first))[:STARTS]
-    refined = _climb(field, rows[chosen], STEPS)
+    refined = _climb(field, rows[chosen], STEPS, low, high)
     if (field.levels > 1).any():
-        near = [_neighbours(field, row) for row in refined]
+        near = [_within(_neighbours(field, row), box) for row in refined]
         scores = field.value(field.snap(np.concatenate([refined, *near])))
         own, at = scores[: len(refined)], len(refined)
         moved = []
@@ -132,7 +162,8 @@ def maximise(field: Field, centres: Array, extra: Array, rng: np.random.Generato
             if len(block) and part.max() > own[i]:
                 moved.append(block[int(np.argmax(part))])
         if moved:
-            refined = np.concatenate([refined, _climb(field, field.snap(np.array(moved)), STEPS // 3)])
+            more = _climb(field, field.snap(np.array(moved)), STEPS // 3, low, high)
+            refined = np.concatenate([refined, more])
     rows, value = np.concatenate([refined, rows]), np.concatenate([field.value(refined), value])
     order = np.argsort(-value, kind="stable")
     return rows[order], value[order]

@@ -22,6 +22,8 @@ def descend(
     free: NDArray[np.bool_],
     steps: int,
     tolerance: float = 1e-7,
+    low: Array | float = 0.0,
+    high: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """Minimise a function from several points, one call of it a step for all points together.
 
@@ -33,6 +35,7 @@ def descend(
         start: (b, d) points; entries that are not free are passed on untouched (NaN too).
         free: (b, d) which entries may move.
         steps: calls of ``f`` at most.
+        low, high: ends of the box, each one number or (d,); the unit cube unless given.
         tolerance: a decrease below this, twice in a row, ends a point's descent.
 
     Returns:
@@ -47,13 +50,13 @@ def descend(
     fresh = np.ones(b, dtype=bool)  # no curvature seen yet
     length, calm = np.ones(b), np.zeros(b, dtype=int)
     for _ in range(steps):
-        held = ~free | ((x <= 0.0) & (slope > 0.0)) | ((x >= 1.0) & (slope < 0.0))
+        held = ~free | ((x <= low) & (slope > 0.0)) | ((x >= high) & (slope < 0.0))
         g = np.where(held, 0.0, slope)
         p = -np.where(held, 0.0, (inverse @ g[:, :, None])[:, :, 0])
         uphill = (p * g).sum(axis=1) >= 0.0
         p[uphill] = -g[uphill]
         p *= (length * np.minimum(1.0, LONGEST / np.maximum(np.abs(p).max(axis=1), 1e-300)))[:, None]
-        trial = np.where(free, np.clip(x + p, 0.0, 1.0), x)
+        trial = np.where(free, np.clip(x + p, low, high), x)
         new, new_slope = f(trial)
         new_slope = np.where(free, new_slope, 0.0)
         s = np.where(free, trial - x, 0.0)

@@ -144,6 +144,16 @@ class Posterior:
         mean, variance, _ = self._predict(x)
         return mean, variance
 
+    def joint(self, x: Array) -> tuple[Array, Array]:
+        """Return the mean and the full covariance at rows ``x``: (m, d) -> (m,), (m, m)."""
+        mean, _, (f, _, v, trend) = self._predict(x)
+        s, t, _ = np.exp(self.theta[self.columns.width :])
+        square = (f * f).sum(1)
+        r2 = np.maximum(square[:, None] + square - 2.0 * (f @ f.T), 0.0)
+        np.fill_diagonal(r2, 0.0)
+        own = s * profile(self.kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE
+        return mean, own - v @ v.T
+
     def _predict(self, x: Array) -> tuple[Array, Array, tuple[Array, ...]]:
         d = self.columns.width
         s, t, _ = np.exp(self.theta[d:])

@@ -47,6 +47,20 @@ class Surrogate:
         """Return mean and variance of the warped output at rows (m, d)."""
         return self.posterior.predict(x)
 
+    def sample(self, x: Array, normals: Array) -> Array:
+        """Draw functions from the posterior, at rows (m, d) jointly.
+
+        Args:
+            normals: (s, m) standard normal numbers.
+
+        Returns:
+            (s, m) warped outputs, noise-free.
+        """
+        mean, covariance = self.posterior.joint(x)
+        # Eigenvalues below rounding are noise: a factor of the rest is exact enough, and always exists.
+        values, vectors = np.linalg.eigh(covariance)
+        return np.asarray(mean + (normals * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
     def believe(self, pending: Array) -> Surrogate:
         """Take rows (k, d) whose outputs are awaited to give what the mean predicts.
 
@@ -100,14 +114,16 @@ def starts(d: int) -> list[Array]:
 
 
 @functools.lru_cache(maxsize=64)
-def _choose(columns: Columns, x_bytes: bytes, y_bytes: bytes) -> tuple[str, str, tuple[float, ...]]:
+def _choose(
+    columns: Columns, x_bytes: bytes, y_bytes: bytes, warps: tuple[str, ...]
+) -> tuple[str, str, tuple[float, ...]]:
     y = np.frombuffer(y_bytes)
     x = np.frombuffer(x_bytes).reshape(len(y), columns.width)
     keep = representative(y, CHOICE_ROWS)
     x, y = x[keep], y[keep]
     best: tuple[float, str, str, Array] | None = None
     for kind in KERNELS:
-        for name in WARPS:
+        for name in warps:
             warped = warp(name, y)
             evidence = Evidence(columns, x, warped(y), kind)
             value, theta = fit(evidence, starts(columns.width), CHOICE_STEPS)
@@ -118,16 +134,17 @@ def _choose(columns: Columns, x_bytes: bytes, y_bytes: bytes) -> tuple[str, str,
     return best[1], best[2], tuple(best[3].tolist())
 
 
-def surrogate(columns: Columns, x: Array, y: Array) -> Surrogate:
+def surrogate(columns: Columns, x: Array, y: Array, warps: tuple[str, ...] = tuple(WARPS)) -> Surrogate:
     """Fit a surrogate.
 
     Args:
         columns: kinds of the columns.
         x: (n, d) rows of the unit cube, in the order of time, NaN where inactive.
         y: (n,) finite outputs, less is better.
+        warps: names of the warps that are compared.
     """
     at = checkpoint(len(y))
-    kind, name, theta = _choose(columns, np.ascontiguousarray(x[:at]).tobytes(), y[:at].tobytes())
+    kind, name, theta = _choose(columns, np.ascontiguousarray(x[:at]).tobytes(), y[:at].tobytes(), warps)
     warped = warp(name, y)
     t = warped(y)
     rows = representative(y, FIT_ROWS)

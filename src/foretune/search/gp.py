@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,52 +11,66 @@ from numpy.typing import NDArray
 from foretune.base import check
 from foretune.base.key import Key
 from foretune.base.lazy import require
-from foretune.numeric.acquisition import log_ei, log_ei_gradient
-from foretune.numeric.candidates import Field, maximise
-from foretune.numeric.kernel import Columns
+from foretune.numeric.acquisition import (
+    lcb,
+    lcb_gradient,
+    log_ei,
+    log_ei_gradient,
+    log_kept,
+    log_kept_gradient,
+)
+from foretune.numeric.candidates import Field, candidates
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
-from foretune.search.distinct import pick, whole
-from foretune.search.encoding import Encoding, encoding
+from foretune.numeric.trust_region import region
+from foretune.search.modelled import (
+    Bounds,
+    Frame,
+    Term,
+    bounds_of,
+    encoded,
+    first_design,
+    first_new,
+    in_order,
+    one_thread,
+    propose,
+)
 from foretune.search.observations import Observations, observe
 from foretune.search.sampler import Proposal, Sampler
-from foretune.search.sobol import points
 from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["GP"]
+__all__ = ["GP", "improvement", "one_thread", "shown"]
 
 __entry__ = "GP"
 
 Array = NDArray[np.float64]
 
-SAME = 1e-9  # rows closer than this in each column are one config
 CENTRES = 4  # best rows whose neighbourhoods are searched
+ACQUISITIONS = ("log_ei", "log_pi", "lcb", "thompson")
+REGIONS = ("all", "turbo")
+BETA = 2.0  # standard deviations below the mean, for the lower confidence bound
 
 
-@functools.lru_cache(maxsize=1)
-def _threads() -> Any:
-    require("scipy.linalg.lapack", "The GP sampler")  # loaded first, so that its library is found
-    try:
-        return require("threadpoolctl", "The GP sampler").ThreadpoolController()
-    except ImportError:
-        return None
+def improvement(model: Surrogate, frame: Frame, best: float, acquisition: str = "log_ei") -> Term:
+    """Return log expected improvement (or another acquisition) at full length as a term to maximise."""
 
+    def value(rows: Array) -> Array:
+        mean, variance = model.predict(frame.lift(rows))
+        if acquisition == "lcb":
+            return lcb(mean, variance, BETA)
+        return log_kept(mean, variance, best) if acquisition == "log_pi" else log_ei(mean, variance, best)
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit linear algebra to one thread: beside training, more of them only wait for each other."""
-    controller = _threads()
-    if controller is None:
-        yield
-        return
-    with controller.limit(limits=1, user_api="blas"):
-        yield
+    def gradient(rows: Array) -> tuple[Array, Array]:
+        found = model.posterior.gradients(frame.lift(rows))
+        if acquisition == "lcb":
+            v, g = lcb_gradient(*found, BETA)
+        else:
+            f = log_kept_gradient if acquisition == "log_pi" else log_ei_gradient
+            v, g = f(*found, best)
+        return v, g[:, : rows.shape[1]]
 
-
-@functools.lru_cache(maxsize=16)
-def _encoding(space: Space) -> Encoding:
-    return encoding(space)
+    return value, gradient
 
 
 @final
@@ -71,7 +82,8 @@ class GP(Sampler[None]):
     modelled (see ``numeric/surrogate.py``): kernel and output warp are chosen by evidence, length
     scales, scales and noise are learned. The proposal maximises log expected improvement over the
     best predicted value. Columns of inactive parameters, choices, ints, failures and partial runs
-    take part (``numeric/kernel.py``, ``search/observations.py``). Pending trials are taken to give
+    take part (``numeric/kernel.py``, ``search/observations.py``). Each constraint has a model of its own; trials
+    that break one inform the model of the loss, too. Pending trials are taken to give
     what the model predicts, so that proposals keep away from them. While asking, linear algebra uses
     one thread.
 
@@ -79,9 +91,17 @@ class GP(Sampler[None]):
         initial: trials before the model speaks; None: min(10, width + 1), at least 4.
         most: losses that the model holds at most: the best half, the latest quarter, the rest spread
             over the ranks. It bounds the cost of an ask, which grows as its square.
+        acquisition: "log_ei"; "log_pi", the log probability of improvement; "lcb", two standard deviations
+            below the mean; "thompson", the minimum of a function drawn from the posterior.
+        region: "all", or "turbo": the search stays in a box around the best trial, which grows with
+            successes and shrinks with failures, and starts anew when it has shrunk away. For many
+            dimensions and many trials.
 
     Source: Vanilla Bayesian Optimization Performs Great in High Dimensions
     Source: Unexpected Improvements to Expected Improvement for Bayesian Optimization
+    Source: Bayesian Optimization with Inequality Constraints | expected improvement times the probability of
+        feasibility
+    Source: Scalable Global Optimization via Local Bayesian Optimization | the option region
 
     Differs:
         1. A trend of main effects (linear and quadratic, a constant for each category) is part of
@@ -90,65 +110,51 @@ class GP(Sampler[None]):
         3. The kernel (squared exponential or Matern 5/2) is chosen by evidence too.
         4. Improvement is counted from the best posterior mean at a tried config, not from the best
            observed value: a lucky noisy result does not stand in the way.
+        5. While no trial keeps all constraints, the expected improvement is that of the sum of what is
+           broken, each constraint's excess squashed and scaled by its median.
+        6. A restart of the trust region keeps what was learned before in the model.
     """
 
     tags: ClassVar[frozenset[str]] = frozenset(
-        {"conditional", "mixed", "simplex", "multi-fidelity", "learns"}
+        {"conditional", "mixed", "simplex", "multi-fidelity", "constrained", "learns"}
     )
 
     initial: int | None = None
     most: int = 500
+    acquisition: str = "log_ei"
+    region: str = "all"
 
     def __post_init__(self) -> None:
         if self.initial is not None:
             check.integer("initial", self.initial, 1)
         check.integer("most", self.most, 20)
+        check.one_of("acquisition", self.acquisition, ACQUISITIONS)
+        check.one_of("region", self.region, REGIONS)
+
+    def _design(self, problem: Problem) -> int:
+        return self.initial or max(4, min(10, problem.space.width + 1))
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
-        need = self.initial or max(4, min(10, problem.space.width + 1))
+        need = self._design(problem)
+        if self.region == "turbo":
+            need += region(_sequence(history), problem.space.width, need).since
         found: list[Proposal] = []
         early = max(0, min(n, need - len(history)))
         if early:
-            found = self._initial(problem, history, early)
+            found = first_design(problem, history, early)
         data = observe(problem, history)
         if len(found) == n:
             return found
         if len(set(data.number.tolist())) < 3 or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
-            return found + self._initial(problem, history, n - len(found), found)
+            return found + first_design(problem, history, n - len(found), found)
         with one_thread():
             return found + self._model(problem, history, data, n - len(found), key, found)
-
-    @staticmethod
-    def _initial(
-        problem: Problem, history: History, n: int, before: list[Proposal] | None = None
-    ) -> list[Proposal]:
-        before = before or []
-        at = len(history) + len(before)
-
-        def stream() -> Iterator[Mapping[str, Any]]:
-            if at == 0:
-                yield problem.space.default()
-            yield from points(problem.space, problem.key.fold("gp"), at, n + 1)
-
-        picked = pick(history, stream(), n, avoid=[p.config for p in before])
-        first = [
-            note or ("the default" if at + i == 0 else "the first design")
-            for i, (_, note) in enumerate(picked)
-        ]
-        return [Proposal(c, why) for (c, _), why in zip(picked, first, strict=True)]
 
     def _model(
         self, problem: Problem, history: History, data: Observations, n: int, key: Key, before: list[Proposal]
     ) -> list[Proposal]:
-        space, enc = problem.space, _encoding(problem.space)
-        columns = Columns(enc.levels + ((0,) if data.graded else ()), enc.optional)
-
-        def lift(rows: Array, place: Array | float = 1.0) -> Array:
-            if not data.graded:
-                return rows
-            last = np.broadcast_to(np.asarray(place, dtype=float), (len(rows),))
-            return np.concatenate([rows, last[:, None]], axis=1)
-
+        space, enc = problem.space, encoded(problem.space)
+        frame = Frame(enc, data.graded)
         keep = representative(data.loss, self.most)
         number, place, loss = data.number[keep], data.place[keep], data.loss[keep]
         rows = history.units[number]
@@ -156,67 +162,128 @@ class GP(Sampler[None]):
         if before:
             pending = np.concatenate([pending, space.encode(p.config for p in before)])
         known = np.concatenate([history.units, pending[len(history.pending) :]])
-        fitted = surrogate(columns, lift(rows, place), loss)
-        model = fitted.believe(lift(pending))
+        fitted = surrogate(frame.columns, frame.lift(rows, place), loss)
+        kept = np.ones(len(rows), dtype=bool)
+        if problem.constraints:
+            kept = history.feasible[number]
+        recent = kept
+        side = None
+        if self.region == "turbo":
+            side, since = region(_sequence(history), space.width, self._design(problem))
+            late = np.isin(number, in_order(history)[since:])
+            recent = kept & late if (kept & late).any() else kept
         found: list[Proposal] = []
         for i in range(n):
-            if i:
-                model = fitted.believe(lift(pending))
-            mean, _ = model.predict(lift(rows))
-            order = np.argsort(mean, kind="stable")
+            awaited = frame.lift(pending)
+            model = fitted.believe(awaited)
+            bounds = bounds_of(problem, history, self.most, pending) if problem.constraints else None
+            mean, _ = model.predict(frame.lift(rows))
+            ranked = np.where(recent, mean, np.inf) if recent.any() else mean
+            order = np.argsort(ranked, kind="stable")
             rng = key.fold("gp", i).generator()
             best = float(mean[order[0]])
-            chosen = self._best(enc, model, lift, rows[order[:CENTRES]], best, known, history, rng)
+            terms = [improvement(model, frame, best, self.acquisition)] if kept.any() else []
+            if bounds is not None and (terms or bounds.total is None):
+                terms.append((bounds.log_probability, bounds.gradient))
+            elif bounds is not None and bounds.total is not None:
+                terms.append(improvement(bounds.total[0], bounds.frame, bounds.total[1]))
+            if not terms:  # all infeasible, and nothing can be learned from how
+                return found + first_design(problem, history, n - i, before + found)
+            box = None if side is None else _box(model, enc.soft, rows[order[0]], side)
+            if self.acquisition == "thompson":
+                chosen = _draw(model, bounds, frame, rows[order[:CENTRES]], known, rng, box)
+            else:
+                chosen = propose(enc, terms, rows[order[:CENTRES]], known, rng, box)
             if chosen is None:
-                return found + self._initial(problem, history, n - i, before + found)
-            reason = explain(space, model, lift, chosen, best, rows, number)
+                return found + first_design(problem, history, n - i, before + found)
+            reason = explain(space, model, frame, chosen, best if kept.any() else None, rows, number, bounds)
+            if side is not None:
+                reason += f"; region of side {side:.2g}"
             found.append(Proposal(space.decode(chosen[None])[0], reason))
             pending = np.concatenate([pending, chosen[None]])
             known = np.concatenate([known, chosen[None]])
         return found
 
-    @staticmethod
-    def _best(
-        enc: Encoding, model: Surrogate, lift: Any, centres: Array, best: float, known: Array,
-        history: History, rng: np.random.Generator,
-    ) -> Array | None:  # fmt: skip
-        d = len(enc.levels)
 
-        def value(rows: Array) -> Array:
-            return log_ei(*model.predict(lift(rows)), best)
+def _sequence(history: History) -> list[float]:
+    """The losses of the settled trials in order; infinite where a trial failed or broke a constraint."""
+    feasible = history.feasible if history.problem.constraints else None
+    order = dict.fromkeys(history.settled)
+    return [history.loss(i) if feasible is None or feasible[i] else np.inf for i in order]
 
-        def gradient(rows: Array) -> tuple[Array, Array]:
-            v, g = log_ei_gradient(*model.posterior.gradients(lift(rows)), best)
-            return v, g[:, :d]
 
-        ordered = np.array(enc.levels) == 0
-        field = Field(value, gradient, enc.snap, enc.soft, enc.steps, ordered)
-        everything = whole(enc.space)
-        extra = np.zeros((0, d))
-        if everything is not None:
-            extra = enc.space.encode(everything)
-            extra = np.where(np.isnan(extra), 0.5, extra)
-        rows, _ = maximise(field, centres, extra, rng)
-        filled = np.where(np.isnan(known), -1.0, known)
-        for row in rows:
-            probe = np.where(np.isnan(row), -1.0, row)
-            if not len(filled) or np.abs(filled - probe).max(axis=1).min() > SAME:
-                return np.asarray(row)
-        return None
+def _box(model: Surrogate, soft: NDArray[np.bool_], centre: Array, side: float) -> tuple[Array, Array]:
+    """Return the ends of a region around a row: longer where the model's length scale is, of the same volume.
+
+    Columns that are not moved by gradient, and those that are inactive at the centre, stay free.
+    """
+    d = len(centre)
+    free = ~soft | np.isnan(centre)
+    low, high = np.zeros(d), np.ones(d)
+    if not free.all():
+        logs = model.posterior.theta[:d][~free]
+        # a length scale far beyond the cube says that the column does not matter, and no more
+        logs = np.minimum(logs, np.log(4.0))
+        half = 0.5 * side * np.exp(logs - logs.mean())
+        low[~free] = np.clip(centre[~free] - half, 0.0, 1.0)
+        high[~free] = np.clip(centre[~free] + half, 0.0, 1.0)
+    return low, high
+
+
+def _draw(
+    model: Surrogate, bounds: Bounds | None, frame: Frame, centres: Array, known: Array,
+    rng: np.random.Generator, box: tuple[Array, Array] | None,
+) -> Array | None:  # fmt: skip
+    """Thompson sampling: draw functions over candidates; the least loss among those that keep the bounds.
+
+    Where none keeps them, the least sum of what is broken.
+    """
+    enc = frame.enc
+    nothing = np.zeros((0, len(enc.levels)))
+
+    def no(rows: Array) -> Array:
+        return np.zeros(len(rows))
+
+    def none(rows: Array) -> tuple[Array, Array]:
+        return no(rows), np.zeros(rows.shape)
+
+    field = Field(no, none, enc.snap, enc.soft, enc.steps, np.array(enc.levels) == 0)
+    rows = candidates(field, centres, nothing, rng, box)
+    loss = model.sample(frame.lift(rows), rng.standard_normal((1, len(rows))))[0]
+    if bounds is None:
+        return first_new(rows[np.argsort(loss, kind="stable")], known)
+    excess = np.zeros(len(rows))
+    for bound, at in bounds.models:
+        drawn = bound.sample(bounds.frame.lift(rows), rng.standard_normal((1, len(rows))))[0]
+        excess += np.maximum(drawn - at, 0.0)
+    return first_new(rows[np.lexsort((loss, excess))], known)
 
 
 def explain(
-    space: Space, model: Surrogate, lift: Any, row: Array, best: float, rows: Array, number: NDArray[np.intp]
-) -> str:
-    """Say what a proposal promises: improvement in the goal's unit, the nearest trial, the values."""
-    mean, variance = model.predict(lift(row[None]))
-    quantiles = require("scipy.special", "The GP sampler").ndtri((np.arange(64) + 0.5) / 64)
-    draws = model.warp.inverse(mean[0] + np.sqrt(variance[0]) * quantiles)
-    now = float(model.warp.inverse(np.array([best]))[0])
-    gain = float(np.maximum(now - draws, 0.0).mean())
+    space: Space, model: Surrogate, frame: Frame, row: Array, best: float | None, rows: Array,
+    number: NDArray[np.intp], bounds: Bounds | None = None,
+) -> str:  # fmt: skip
+    """Say what a proposal promises: improvement in the goal's unit, the nearest trial, the values.
+
+    Args:
+        best: the warped loss to improve on; None while no trial keeps the constraints.
+    """
+    words = ["no trial keeps the constraints yet"] if best is None else []
+    if best is not None:
+        mean, variance = model.predict(frame.lift(row[None]))
+        quantiles = require("scipy.special", "The GP sampler").ndtri((np.arange(64) + 0.5) / 64)
+        draws = model.warp.inverse(mean[0] + np.sqrt(variance[0]) * quantiles)
+        now = float(model.warp.inverse(np.array([best]))[0])
+        words.append(f"expected improvement {float(np.maximum(now - draws, 0.0).mean()):.2g}")
+    if bounds is not None:
+        words.append(f"feasible with probability {float(np.exp(bounds.log_probability(row[None])[0])):.2g}")
     gap = np.nan_to_num(np.abs(rows - row), nan=1.0)
     near = int(number[int(np.argmin((gap**2).sum(axis=1)))])
+    return f"{', '.join(words)} near trial {near}; {shown(space, row)}"
+
+
+def shown(space: Space, row: Array) -> str:
+    """Say the first values of a row's config."""
     config = space.decode(row[None])[0]
-    shown = [(k, f"{v:.3g}" if isinstance(v, float) else str(v)) for k, v in config.items()]
-    tail = ", ".join(f"{k} {v}" for k, v in shown[:4]) + (", ..." if len(shown) > 4 else "")
-    return f"expected improvement {gain:.2g} near trial {near}; {tail}"
+    said = [(k, f"{v:.3g}" if isinstance(v, float) else str(v)) for k, v in config.items()]
+    return ", ".join(f"{k} {v}" for k, v in said[:4]) + (", ..." if len(said) > 4 else "")
