@@ -21,7 +21,11 @@ from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
 # small populations, so that the suite's short walks leave the first one
-OPTIONS = (("population", 8), ("initial", 4), ("points", 3), ("shuffle", True))
+# (and wrappers around what is fast)
+OPTIONS = (
+    ("population", 8), ("initial", 4), ("points", 3), ("shuffle", True), ("inner", "random"), ("draws", 2),
+    ("warmup", 6),
+)  # fmt: skip
 
 
 def every() -> list[Sampler[Any]]:

@@ -157,7 +157,7 @@ def essence(log: Sequence[Event]) -> list[tuple[str, int, str]]:
             if data["step"] <= steps.get(number, 0.0):
                 continue
             steps[number] = data["step"]
-        clean = {k: v for k, v in data.items() if k not in ("worker", "until", "seconds")}
+        clean = {k: v for k, v in data.items() if k not in ("worker", "until", "seconds", "ask")}
         kept.append((kind, number, json.dumps(clean, sort_keys=True)))
     return kept
 

@@ -11,6 +11,7 @@ from foretune.base.codec import plain
 from foretune.base.errors import ArgumentError, ArgumentTypeError, StoreError, StudyError, UnknownNameError
 from foretune.base.key import Key
 from foretune.base.registry import entries, lookup
+from foretune.search.sampler import Sampler
 from foretune.space.fidelity import Fidelity
 from foretune.space.files import space_from_dict
 from foretune.study.budget import Budget
@@ -21,6 +22,7 @@ from foretune.trial.problem import Problem
 __all__ = ["SCHEMA", "describe", "problem_of", "rebuild", "record"]
 
 SCHEMA = 2  # 2: constraints, which a version that cannot read them must not ignore
+WRAPPED = "$wrapped"  # the key under which an option that is itself an algorithm is described
 
 
 def describe(package: str, algorithm: Any) -> dict[str, Any]:
@@ -30,8 +32,12 @@ def describe(package: str, algorithm: Any) -> dict[str, Any]:
     options: Any = {}
     if dataclasses.is_dataclass(algorithm):
         pairs = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm) if f.init}
+        inner = {k: describe(package, v) for k, v in pairs.items() if isinstance(v, Sampler)}
+        if any(d["name"] is None for d in inner.values()):
+            name = None  # what it wraps must be given again
         try:
-            options = plain(pairs)
+            options = plain({k: v for k, v in pairs.items() if k not in inner})
+            options |= {k: {WRAPPED: d} for k, d in inner.items()}
         except TypeError:  # wraps objects that are no data: the name alone is kept, for the reader
             name, options = None, {}
     known = name is not None and name in entries(package)
@@ -46,10 +52,7 @@ def rebuild(package: str, kind: str, description: Mapping[str, Any]) -> Any:
     """
     if description.get("name") is None:
         return None
-    options = {
-        k: math.inf if v == "Infinity" else (tuple(v) if isinstance(v, list) else v)
-        for k, v in description["options"].items()
-    }
+    options = {k: _option(package, kind, v) for k, v in description["options"].items()}
     try:
         return lookup(package, kind, description["name"])(**options)
     except (TypeError, ValueError, UnknownNameError) as error:
@@ -58,6 +61,12 @@ def rebuild(package: str, kind: str, description: Mapping[str, Any]) -> Any:
             f"The study was begun with {kind}={description['name']!r} ({said}), which this version of "
             f"foretune cannot make: {error} Pass {kind}=... again, or use the version that began the study."
         ) from error
+
+
+def _option(package: str, kind: str, value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) == {WRAPPED}:
+        return rebuild(package, kind, value[WRAPPED])
+    return math.inf if value == "Infinity" else (tuple(value) if isinstance(value, list) else value)
 
 
 def record(

@@ -73,6 +73,7 @@ def creation(
             "a full trial, such as steps=1000 (and steps=Fidelity(1000, low=10) for the first rung)."
         )
     proposer = make_sampler("auto" if sampler is None else sampler)
+    proposer.init(problem)  # what it refuses is refused before anything is written
     return record(problem, root, proposer, planner, allowed, about)
 
 

@@ -27,6 +27,7 @@ from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
 from foretune.store import open_store
 from foretune.store.store import Store
+from foretune.study.asking import AskCap, Asking
 from foretune.study.budget import Budget
 from foretune.study.checkpoints import Checkpoints
 from foretune.study.deciding import decide
@@ -84,6 +85,9 @@ class Study:
         keep: which checkpoints outlive their trial: "resumable", "best" or "all".
         constraints: bounds on further metrics, such as ``{"memory_gb": "<= 16"}``: only a trial whose last
             report keeps them all can be the best; samplers learn from the others too.
+        ask_cap: processor time that an ask of the sampler may take on average: seconds, ``"2s"``, ``"5%"``
+            of a trial's mean time, or ``"off"``. Unless given, 1 % for trials of ten seconds and more. What is
+            dearer is spared now and then, by cheap proposals that say so.
         about: anything JSON that shall stand in the study's first event (the command, the data, ...).
 
     Raises:
@@ -116,12 +120,14 @@ class Study:
         keep: str = "best",
         constraints: Any = None,
         about: Mapping[str, Any] | None = None,
+        ask_cap: Union[float, str, None] = None,
     ) -> None:
         self.name = check.name("name", name)
         self.store = open_store(store)
         self.clock = clock if clock is not None else WallClock()
         self.tries = check.integer("tries", tries, 0)
         self.lease = check.number("lease", lease, 0, open_low=True)
+        cap = AskCap.parse(ask_cap)
         check.one_of("keep", keep, ("resumable", "best", "all"))
         root = checkpoints or (f"{self.store.path}.checkpoints" if self.store.path else None)
         self.checkpoints = Checkpoints(root, name, keep)
@@ -148,8 +154,8 @@ class Study:
         self.budget = Budget(**first.data["budget"])
         self.sampler: Sampler[Any] = algorithm("sampler", sampler, self.about, self.name)
         self.scheduler: Scheduler = algorithm("scheduler", scheduler, self.about, self.name)
-        self._state: Any = self.sampler.init(self.problem)
-        self._stateful = type(self.sampler).tell is not Sampler.tell
+        self._asking = Asking(self.sampler, self.problem, cap, isinstance(self.clock, WallClock))
+        self._aside: list[Event] = []  # notes that go into the log with the next decision
         self._verdicts: dict[int, Verdict] = {}  # what one's own trials were told, other than "go"
         self._unpaid: set[int] = set()  # those that were told so because a budget ran out
         self._taken: dict[int, tuple[float, float]] = {}  # trial -> (its seconds, the time) when it was taken
@@ -273,12 +279,14 @@ class Study:
         for event in events:
             if event.number == STUDY and event.kind == "budget":
                 self.budget = Budget(**event.data["budget"])
-        self._history.apply(events, self._settle if self._stateful else None)
+            elif event.kind in ("start", "note"):
+                self._asking.read(event)
+        self._history.apply(events, self._settle if self._asking.stateful else None)
         if self.problem.budget_trials != self.budget.trials:
             self._history.problem = replace(self.problem, budget_trials=self.budget.trials)
 
     def _settle(self, trial: Trial) -> None:
-        self._state = self.sampler.tell(self.problem, self._state, trial)
+        self._asking.tell(self.problem, trial)
 
     def _append(self, events: Sequence[Event]) -> None:
         """Append decisions: only if nobody else has appended since we read."""
@@ -362,11 +370,12 @@ class Study:
         """Append a start or a resumption; reports of others in between do not void the decision."""
         while True:
             try:
-                self._append([event])
+                self._append([*self._aside, event])
             except ConflictError:
                 if any(e.kind in DECISIONS for e in self._read()):
                     raise
                 continue
+            self._aside.clear()
             trial: Trial = self.history[event.number]
             self._verdicts.pop(event.number, None)
             self._unpaid.discard(event.number)
@@ -424,18 +433,20 @@ class Study:
             data = {"plan": list(action.plan), "reason": action.reason, **held}
             return Event("resume", action.number, now, data)
         number = len(self.history)
-        by, why, config = "scheduler", action.reason, action.config
+        by, why, config, extra = "scheduler", action.reason, action.config, {}
         if config is None:
             key = self.problem.key.fold("trial", number)
-            proposals = self.sampler.ask(self.problem, self._state, self.history, 1, key)
-            if not proposals:
+            offer = self._asking.ask(self.problem, self.history, key)
+            self._aside += self._asking.announce(offer.note, now)
+            if offer.proposal is None:
                 reason = "the space is exhausted: the sampler has nothing new to propose"
                 running = self.history.count(RUNNING)
                 return Wait(reason) if running else Done(reason)
-            by, why, config = type(self.sampler).__name__, proposals[0].reason, proposals[0].config
+            by, why, config, extra = offer.by, offer.proposal.reason, offer.proposal.config, dict(offer.data)
         legal = self.problem.space.check(config)
         data = {
-            "config": plain(legal), "plan": list(action.plan), "reason": action.reason, "by": by, "why": why, **held,
+            "config": plain(legal), "plan": list(action.plan), "reason": action.reason, "by": by, "why": why,
+            **extra, **held,
         }  # fmt: skip
         return Event("start", number, now, data)
 
