@@ -1,0 +1,221 @@
+"""Asking any surrogate where improvement is to be expected: the part that model-based samplers share.
+
+A first design (the default and a Sobol sequence); then rows, steps and losses as ``observations.py`` gives them,
+failures and partial runs included; a model of these; its largest log expected improvement over the mixed unit cube;
+pending trials taken to give what the model predicts; a reason in numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretune.base.key import Key
+from foretune.numeric.candidates import Field, maximise
+from foretune.numeric.kernel import Columns
+from foretune.numeric.surrogate import representative
+from foretune.search.distinct import DRAWS, SMALL, pick, signature, whole
+from foretune.search.encoding import Encoding, encoding
+from foretune.search.gp import one_thread
+from foretune.search.observations import Observations, observe
+from foretune.search.sampler import Proposal
+from foretune.search.sobol import points
+from foretune.space.space import Space
+from foretune.trial.history import History
+from foretune.trial.problem import Problem
+
+__all__ = ["Build", "Model", "ask", "shown"]
+
+Array = NDArray[np.float64]
+
+SAME = 1e-9  # rows closer than this in each column are one config
+CENTRES = 4  # best rows whose neighbourhoods are searched
+TILT = 1e-4  # step of the differences that stand in for a gradient
+
+
+class Model(ABC):
+    """A model of (warped) losses over rows of the unit cube; a row's last column is the step if steps differ."""
+
+    @abstractmethod
+    def mean(self, rows: Array) -> Array:
+        """Return predicted means, (m,), of the warped loss."""
+
+    @abstractmethod
+    def value(self, rows: Array, best: float) -> Array:
+        """Return log expected improvement over ``best``, (m,)."""
+
+    @abstractmethod
+    def gain(self, row: Array, best: float) -> float:
+        """Return the expected improvement of one row, (1, d), in the unit of the loss."""
+
+    @abstractmethod
+    def believe(self, rows: Array) -> Model:
+        """Take rows whose losses are awaited to give what is predicted there."""
+
+    def gradient(self, rows: Array, best: float) -> tuple[Array, Array]:
+        """Return values (m,) and gradients (m, d); here by central differences, NaN columns left at zero."""
+        m, d = rows.shape
+        shift = TILT * np.eye(d)
+        around = np.concatenate([rows[:, None] + shift, rows[:, None] - shift], axis=1)
+        found = self.value(np.concatenate([rows, around.reshape(-1, d)]), best)
+        sides = found[m:].reshape(m, 2, d)
+        slope = (sides[:, 0] - sides[:, 1]) / (2.0 * TILT)
+        return found[:m], np.where(np.isnan(rows) | ~np.isfinite(slope), 0.0, slope)
+
+    def move(self, row: Array, known: Array, enc: Encoding) -> tuple[Array, str]:
+        """Change the chosen row (d,) if the model does not trust itself there; return it and a word on it."""
+        return row, ""
+
+
+# (columns, rows (n, d), losses (n,), trial of each row, key) -> model
+Build = Callable[[Columns, Array, Array, NDArray[np.intp], Key], Model]
+
+
+def first_design(
+    problem: Problem, history: History, n: int, word: str, before: list[Proposal] | None = None
+) -> list[Proposal]:
+    """Propose the space's default and points of a Sobol sequence."""
+    before = before or []
+    at = len(history) + len(before)
+
+    # rows of a large space may coincide too, where all that is active is discrete
+    tried = {signature(t.config) for t in history[max(0, len(history) - SMALL) :]}
+
+    def stream() -> Iterator[Mapping[str, Any]]:
+        if at == 0:
+            yield problem.space.default()
+        refused = 0
+        for config in points(problem.space, problem.key.fold(word), at, n + 1):
+            if refused < DRAWS and signature(config) in tried:
+                refused += 1
+                continue
+            yield config
+
+    picked = pick(history, stream(), n, avoid=[p.config for p in before])
+    return [
+        Proposal(c, note or ("the default" if at + i == 0 else "the first design"))
+        for i, (c, note) in enumerate(picked)
+    ]
+
+
+def ask(
+    problem: Problem,
+    history: History,
+    n: int,
+    key: Key,
+    *,
+    word: str,
+    initial: int | None,
+    most: int,
+    build: Build,
+) -> list[Proposal]:
+    """Propose ``n`` configs by a model.
+
+    Args:
+        word: the sampler's name, which its randomness hangs on.
+        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        most: losses that the model is given at most.
+        build: makes the model.
+    """
+    need = initial or max(4, min(10, problem.space.width + 1))
+    early = max(0, min(n, need - len(history)))
+    found = first_design(problem, history, early, word) if early else []
+    if len(found) == n:
+        return found
+    data = observe(problem, history)
+    if len(set(data.number.tolist())) < 3 or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
+        return found + first_design(problem, history, n - len(found), word, found)
+    with one_thread():
+        return found + _modelled(problem, history, data, n - len(found), key, found, word, most, build)
+
+
+def _modelled(
+    problem: Problem, history: History, data: Observations, n: int, key: Key, before: list[Proposal],
+    word: str, most: int, build: Build,
+) -> list[Proposal]:  # fmt: skip
+    space, enc = problem.space, encoding(problem.space)
+    columns = Columns(enc.levels + ((0,) if data.graded else ()), enc.optional)
+
+    def lift(rows: Array, place: Array | float = 1.0) -> Array:
+        if not data.graded:
+            return rows
+        last = np.broadcast_to(np.asarray(place, dtype=float), (len(rows),))
+        return np.concatenate([rows, last[:, None]], axis=1)
+
+    keep = representative(data.loss, most)
+    number, place, loss = data.number[keep], data.place[keep], data.loss[keep]
+    rows = history.units[number]
+    pending = history.units[np.array(history.pending, dtype=int)]
+    if before:
+        pending = np.concatenate([pending, space.encode(p.config for p in before)])
+    known = np.concatenate([history.units, pending[len(history.pending) :]])
+    fitted = build(columns, lift(rows, place), loss, number, problem.key.fold(word))
+    found: list[Proposal] = []
+    for i in range(n):
+        model = fitted.believe(lift(pending)) if len(pending) else fitted
+        mean = model.mean(lift(rows))
+        order = np.argsort(mean, kind="stable")
+        best = float(mean[order[0]])
+        chosen = _best(enc, model, lift, rows[order[:CENTRES]], best, known, key.fold(word, i).generator())
+        if chosen is None:
+            return found + first_design(problem, history, n - i, word, before + found)
+        chosen, remark = model.move(chosen, known[: len(history)], enc)
+        if _taken(chosen, known):
+            return found + first_design(problem, history, n - i, word, before + found)
+        gap = np.nan_to_num(np.abs(rows - chosen), nan=1.0)
+        near = int(number[int(np.argmin((gap**2).sum(axis=1)))])
+        gain = model.gain(lift(chosen[None]), best)
+        reason = f"expected improvement {gain:.2g} near trial {near}{remark}; {shown(space, chosen)}"
+        found.append(Proposal(space.decode(chosen[None])[0], reason))
+        pending = np.concatenate([pending, chosen[None]])
+        known = np.concatenate([known, chosen[None]])
+    return found
+
+
+def _taken(row: Array, known: Array) -> bool:
+    if not len(known):
+        return False
+    gap = np.abs(np.where(np.isnan(known), -1.0, known) - np.where(np.isnan(row), -1.0, row))
+    return bool(gap.max(axis=1).min() <= SAME)
+
+
+def _best(
+    enc: Encoding,
+    model: Model,
+    lift: Any,
+    centres: Array,
+    best: float,
+    known: Array,
+    rng: np.random.Generator,
+) -> Array | None:
+    d = len(enc.levels)
+
+    def value(rows: Array) -> Array:
+        return model.value(lift(rows), best)
+
+    def gradient(rows: Array) -> tuple[Array, Array]:
+        v, g = model.gradient(lift(rows), best)
+        return v, g[:, :d]
+
+    field = Field(value, gradient, enc.snap, enc.soft, enc.steps, np.array(enc.levels) == 0)
+    everything = whole(enc.space)
+    extra = np.zeros((0, d))
+    if everything is not None:
+        extra = enc.space.encode(everything)
+        extra = np.where(np.isnan(extra), 0.5, extra)
+    rows, _ = maximise(field, centres, extra, rng)
+    for row in rows:
+        if not _taken(row, known):
+            return np.asarray(row)
+    return None
+
+
+def shown(space: Space, row: Array) -> str:
+    """Name the first four values of a row's config."""
+    config = space.decode(row[None])[0]
+    words = [f"{k} {f'{v:.3g}' if isinstance(v, float) else v}" for k, v in config.items()]
+    return ", ".join(words[:4]) + (", ..." if len(words) > 4 else "")
