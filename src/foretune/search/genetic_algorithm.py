@@ -35,7 +35,7 @@ __entry__ = "GeneticAlgorithm"
 Array = NDArray[np.float64]
 
 # "parents": the generation that breeds; "batch": children that have settled since.
-State = dict[str, list[Member]]
+State = dict[str, Any]
 
 STEP = 0.1  # standard deviation of a number's mutation in the unit cube (assumed)
 
