@@ -289,10 +289,12 @@ class History(Sequence[Trial]):
 
         self.problem = replace(self.problem, steps=Fidelity(**axis))
         self._best, self._best_trace = None, []
-        for number in [n for n in self._in[COMPLETE] if self._records[n].step < self.problem.steps.high]:
-            self._move(self._records[number], PAUSED)
-        for number in self._in[COMPLETE]:
-            self._improve(self._records[number])
+        complete = [self._records[n] for n in self._in[COMPLETE]]
+        for record in complete:
+            if record.step < self.problem.steps.high:
+                self._move(record, PAUSED)
+            else:
+                self._improve(record)
 
     @staticmethod
     def loss_of(value: float | None, sign: float) -> float:
