@@ -147,6 +147,7 @@ def offspring(
     key: Key,
     breed: Callable[[np.random.Generator], tuple[Array, str]] | None,
     early: str = "a uniform draw for the first population",
+    avoid: Sequence[Mapping[str, Any]] = (),
 ) -> list[Proposal]:
     """Propose ``n`` children that no earlier trial is a copy of; uniform draws where there is no parent yet.
 
@@ -154,10 +155,11 @@ def offspring(
         breed: makes a child: its row of the unit cube (NaN: to be drawn, should it be active) and why; None
             before there are parents.
         early: the reason of draws without parents.
+        avoid: configs that are about to be tried already.
     """
     space = problem.space
     if breed is None or space.width == 0:
-        return [Proposal(c, note or early) for c, note in pick(history, draws(space, key), n)]
+        return [Proposal(c, note or early) for c, note in pick(history, draws(space, key), n, avoid)]
     rng = key.generator()
     # in a small space `pick` sees to it that nothing is repeated while untried configs are left
     known = history.units if whole(space) is None else history.units[:0]
@@ -182,4 +184,4 @@ def offspring(
             why[id(config)] = reason
             yield config
 
-    return [Proposal(c, note or why[id(c)]) for c, note in pick(history, stream(), n)]
+    return [Proposal(c, note or why[id(c)]) for c, note in pick(history, stream(), n, avoid)]

@@ -20,9 +20,9 @@ from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import Trial
 
-__all__ = ["CmaEs"]
+__all__ = ["CMAES"]
 
-__entry__ = "CmaEs"
+__entry__ = "CMAES"
 
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def _root(es: Any) -> Array:
 
 @final
 @dataclass(frozen=True)
-class CmaEs(Sampler[State]):
+class CMAES(Sampler[State]):
     """Draws from a normal distribution that CMA-ES adapts, by the package ``cma``.
 
     The state holds the trials of each generation, ranked; the distribution is computed from them by
