@@ -1,6 +1,6 @@
 """The far end of the pipe: runs one adapter, answers JSON lines.
 
-    ENVIRONMENT/bin/python -P _serve.py ADAPTER.py
+    ENVIRONMENT/bin/python -P _serve.py ADAPTER.py      (-P: the folder of the adapters stays off the front of the path)
 
 An adapter is a file with VERSION and begin(method, space, seed, trials, deterministic, steps) -> a run with
 ask() -> (token, config) and tell(token, loss or None). A multi-fidelity run has also
@@ -29,6 +29,8 @@ class Unsupported(Exception):
 
 
 def load(path: str) -> Any:
+    # at the end: an adapter is named like its package, which must be found first
+    sys.path.append(os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("adapter", path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     module.__dict__["Unsupported"] = Unsupported

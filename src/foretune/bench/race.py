@@ -13,11 +13,15 @@ from foretune.base.codec import canonical
 from foretune.bench.contestant import Contestant, Unsupported
 from foretune.bench.peer import PeerError
 from foretune.bench.record import Book, Run
-from foretune.bench.task import Instance, Task
+from foretune.bench.task import Instance, Outcome, Task
+from foretune.space.domain import Choice, Float, Int
+from foretune.space.space import Space
 
 __all__ = ["race", "run_trials"]
 
 Say = Callable[[str], None]
+
+WARM = 12  # trials of a throw-away run: past the first design of every method here
 
 
 def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int, trials: int) -> Run:
@@ -63,6 +67,16 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
     )  # fmt: skip
 
 
+def warm_up(contestant: Contestant) -> None:
+    """Let a contestant import what it needs on a throw-away task, so that no run's time counts it."""
+    space = Space({"x": Float(0.0, 1.0), "k": Int(0, 9), "c": Choice(("a", "b"))})
+    instance = Instance(space, lambda c, s, n: Outcome((c["x"] - 0.3) ** 2), lambda c: 0.0, 0.0, 1.0)
+    contestant.start(instance, 0, WARM)
+    for _ in range(WARM):
+        asked = contestant.ask()
+        contestant.tell(asked.token, instance.measure(asked.config, 1.0, 0).loss)
+
+
 def race(
     tasks: Sequence[Task],
     contestants: Sequence[Contestant],
@@ -94,7 +108,7 @@ def race(
                     instance = task.instance(seed)
                 try:
                     if name not in versions:  # a peer tells its version when it starts
-                        contestant.start(instance, seed, trials)
+                        warm_up(contestant)
                         versions[name] = contestant.version
                     if book.has(name, task.name, versions[name], seed, trials):
                         counts["there"] += 1

@@ -41,7 +41,7 @@ def make(family: str, data: str | Path | None = None) -> Family:
 def _tasks(family: str, data: str | Path | None) -> list[Task]:
     made = make(family, data)
     names = made.names()
-    half = halves(family, names)
+    half = halves(made.split or family, names)
     return [Task(made, f"{family}/{n}", made.group, half[n]) for n in names]
 
 
