@@ -76,8 +76,8 @@ class PopulationBasedTraining(Scheduler):
     begin at ``run.start``. Parameters that decide the shape of the model belong into ``fixed``.
 
     Failed and diverged members are replaced beyond that part. ``Plan.bracket`` is the interval at which a
-    trial was born. With a budget of trials the population is as large as the replacements leave room for;
-    when the budget is used up, the members train on without replacements.
+    trial was born. With a budget of trials the population is as large as the replacements leave room for,
+    and half of the budget at least; when the budget is used up, the members train on without replacements.
 
     Args:
         population: members; None: as many as the budget of trials allows, else 20.
@@ -142,8 +142,8 @@ class PopulationBasedTraining(Scheduler):
             return self.population or POPULATION
         if self.population is not None:
             return min(self.population, limit)
-        size = limit
-        while size > 1 and size + (intervals - 1) * self._few(size) > limit:
+        size, least = limit, max(1, math.ceil(limit / 2))
+        while size > least and size + (intervals - 1) * self._few(size) > limit:
             size -= 1
         return max(1, size)
 
@@ -225,6 +225,8 @@ class PopulationBasedTraining(Scheduler):
             left -= replaced
             alive = [(b, n * (1 - replaced / size)) for b, n in alive]
             for b, n in alive:
+                if not found[b]:
+                    continue
                 count = math.floor(n + 1e-9)
                 found[b].append(Rung(b, times[g], count, count * (times[g] - times[g - 1])))
             alive.append((g, float(replaced)))
