@@ -32,7 +32,7 @@ def _job(study: Study, trial: Trial, limit: float | None) -> Job:
         config=trial.config,
         start=saved[0] if saved else 0.0,
         until=trial.plan.until,
-        seed=study.problem.key.fold("run", trial.number).integer(),
+        seed=_seed(study, trial),
         checkpoint=str(folder),
         seconds=trial.seconds,
         limit=limit,
@@ -41,6 +41,13 @@ def _job(study: Study, trial: Trial, limit: float | None) -> Job:
         teacher=str(study.checkpoints.folder(teacher)) if teacher is not None else None,
         continues=continues,
     )
+
+
+def _seed(study: Study, trial: Trial) -> int:
+    """Return the seed of a trial's run: its own, or the test seed that it was queued with."""
+    key = study.problem.key
+    number = trial.notes.get("seed")
+    return (key.fold("run", trial.number) if number is None else key.fold("test", number)).integer()
 
 
 def drive(study: Study, executor: Executor, *, limit: float | None = None, watch: Watch | None = None) -> str:

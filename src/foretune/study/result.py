@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 from foretune.base.codec import plain
 from foretune.base.errors import ArgumentError, StudyError
 from foretune.numeric import pareto
+from foretune.study.finalists import Finalists, race, raced
+from foretune.study.significance import Comparison, Corrected, NoiseFloor, compared, corrected, noise_floor
 from foretune.study.study import Study
 from foretune.trial.history import History
 from foretune.trial.trial import COMPLETE, FAILED, STATES, Trial
+
+if TYPE_CHECKING:
+    from foretune.execute.executor import Executor
 
 __all__ = ["Best", "Result", "best_of", "front_of", "hypervolume_trace", "summary"]
 
@@ -58,6 +63,74 @@ class Result:
                 f"No trial of {self.study.name!r} has a result yet.{self._diverged()}{self._infeasible()}{why}"
             )
         return found
+
+    @property
+    def noise(self) -> NoiseFloor | None:
+        """How much the result of one config differs from run to run; None where nothing tells.
+
+        Measured from configs that ran more than once (finalists, or ``study.add`` of the same config), else
+        from reported standard errors, else from a model of all results.
+        """
+        other = raced(self.study)
+        return noise_floor(self.history, (other.history,) if other is not None else ())
+
+    @property
+    def corrected(self) -> Corrected:
+        """The most promising config, and what it is worth once it is allowed for that it was selected.
+
+        With noise, the best of many results is too good to be true, and often not the best config.
+
+        Raises:
+            StudyError: no trial has a result.
+        """
+        return corrected(self.history)
+
+    def compare(self, a: int | Mapping[str, Any], b: int | Mapping[str, Any]) -> Comparison:
+        """Say with what probability one config is better than another, and what could have been seen.
+
+        Args:
+            a, b: numbers of trials, or configs.
+
+        Raises:
+            StudyError: one of them has no result, or nothing tells how noisy results are.
+        """
+        other = raced(self.study)
+        return compared(self.history, a, b, other.history if other is not None else None)
+
+    def finalists(
+        self,
+        train: Callable[..., Any] | None,
+        k: int = 5,
+        seeds: int = 10,
+        *,
+        least: int = 3,
+        workers: int = 1,
+        devices: Any = None,
+        executor: Executor | None = None,
+        limit: float | str | None = None,
+    ) -> Finalists:
+        """Race the best configs on further seeds: which one is best, by how much, and how sure is it?
+
+        The race is a study of its own in the same store (``<name>.finalists``): the search stays as it is,
+        and an interrupted race goes on where it was.
+
+        Args:
+            train: the training function of the search. Its ``run.seed`` is a test seed, which no trial of
+                the search has had; all finalists run on the same ones.
+            k: how many of the most promising configs take part (see ``corrected``).
+            seeds: runs of each at most; who is clearly worse drops out after ``least``.
+            workers, devices, executor, limit: as for :func:`foretune.tune`.
+
+        Raises:
+            StudyError: the study has no result.
+
+        Source: Hyperparameters in Reinforcement Learning and How To Tune Them
+        """
+
+        def advance(held: Study) -> None:
+            held.run(train, executor, workers=workers, devices=devices, limit=limit)
+
+        return race(self.study, advance, k=k, seeds=seeds, least=least)
 
     @property
     def front(self) -> tuple[Trial, ...]:

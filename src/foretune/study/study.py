@@ -312,14 +312,17 @@ class Study:
         return self.scheduler.plan(self.problem, self.budget.trials)
 
     def add(
-        self, config: Mapping[str, Any], reason: str = "a known good start", *, once: bool = False
-    ) -> int:
+        self, config: Mapping[str, Any], reason: str = "a known good start", *, once: bool = False,
+        seed: int | None = None,
+    ) -> int:  # fmt: skip
         """Queue a config: it is trained before anything that the sampler proposes.
 
         Args:
             config: the choices; those with a default may be left out.
             reason: why, for the log.
             once: whether to leave it at that if somebody has queued the same config before.
+            seed: number of the test seed that it shall run on: trials of one number have the same
+                ``run.seed``, which no trial of the search has. Unless given, a seed of its own.
 
         Returns:
             The trial's number.
@@ -340,6 +343,8 @@ class Study:
             if self.budget.trials is not None and number >= self.budget.trials:
                 raise ArgumentError(f"The budget of {self.budget.trials} trials is used up: extend it first.")
             data = {"config": plain(legal), "plan": [0, 0], "reason": reason, "by": "user", "why": reason}
+            if seed is not None:
+                data["seed"] = check.integer("seed", seed, 0)
             try:
                 self._append([Event("add", number, self.clock.now(), data)])
                 return number

@@ -9,6 +9,7 @@ from foretune.base.errors import ArgumentError
 from foretune.execute.child import refuse_reimport
 from foretune.execute.executor import Executor
 from foretune.schedule.scheduler import Scheduler
+from foretune.search.fixed import Fixed
 from foretune.search.sampler import Sampler
 from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
@@ -18,6 +19,7 @@ from foretune.study.budget import limit_of
 from foretune.study.executors import executor_for
 from foretune.study.loop import Watch
 from foretune.study.opening import as_space, ends_by_itself
+from foretune.study.replicated import Replicated
 from foretune.study.result import Result
 from foretune.study.study import Study
 from foretune.trial.goal import Goal
@@ -40,6 +42,8 @@ def tune(
     name: str = "study",
     seed: int | None = None,
     starts: Sequence[Mapping[str, Any]] = (),
+    fixed: Mapping[str, Any] | None = None,
+    seeds: int | None = None,
     limit: float | str | None = None,
     constraints: Any = None,
     executor: Executor | None = None,
@@ -66,6 +70,10 @@ def tune(
             are not named here stay as they are.
         store: a file to keep the study in; None keeps it in memory.
         starts: configs to train first.
+        fixed: parameters that are held, with their values: the sampler searches the others.
+        seeds: how many runs a trial is the mean of, each on a tuning seed of its own (``run.seed``); the
+            standard error is reported with the mean. For training functions that take the run, without
+            ``steps``.
         limit: seconds (or ``"10min"``) after which one trial's plan counts as hung and has failed. A
             function that hangs can only be ended in a process of its own, so with a limit ``train`` runs
             in one even where ``workers`` is 1; if it cannot be sent there (a lambda, one from a notebook),
@@ -88,12 +96,21 @@ def tune(
     """
     refuse_reimport()
     most = limit_of("limit", limit)
+    if seeds is not None:
+        if steps is not None:
+            raise ArgumentError(
+                f"seeds={seeds!r} makes a trial the mean of whole runs, which have no steps to compare: leave "
+                "steps out, or seeds."
+            )
+        train = Replicated(train, seeds, 0 if seed is None else seed)
     with executor if executor is not None else executor_for(train, workers, devices, most) as running:
         opened = open_store(store)
         if budget is None and not ends_by_itself(sampler, scheduler) and not opened.version(name):
             raise ArgumentError(
                 "budget must limit the study, for nothing else ends it: budget='40 trials' or '2h'."
             )
+        if fixed:
+            sampler = _holding(fixed, sampler, opened, name)
         study = Study(
             as_space(space), goal, sampler=sampler, scheduler=scheduler, steps=steps, store=opened,
             name=name, budget=budget, seed=seed, constraints=constraints, **options,
@@ -101,3 +118,14 @@ def tune(
         for config in starts:
             study.add(config, once=True)
         return study.run(train, running, limit=most, watch=watch)
+
+
+def _holding(
+    fixed: Mapping[str, Any], sampler: Union[str, Sampler[Any], None], store: Store, name: str
+) -> Sampler[Any]:
+    """Wrap the sampler that was given, or that a stored study has, so that it holds some parameters."""
+    if sampler is None:
+        sampler = Study(store=store, name=name).sampler if store.version(name) else "auto"
+    if isinstance(sampler, Fixed):
+        return Fixed({**sampler.values, **fixed}, inner=sampler.inner)
+    return Fixed(fixed, inner=sampler)

@@ -98,7 +98,7 @@ class Record:
         self.started = math.nan
         self.since = math.nan
         self.before = 0.0
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {"seed": data["seed"]} if "seed" in data else {}
         self.trial: Trial | None = None
 
     @property
