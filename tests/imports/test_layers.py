@@ -10,7 +10,7 @@ import pytest
 import foretune
 
 SOURCE = Path(foretune.__file__).parent
-HEAVY = ("torch", "scipy", "plotly", "ray", "sqlalchemy", "pandas", "sklearn", "matplotlib", "ot")
+HEAVY = ("torch", "scipy", "plotly", "ray", "sqlalchemy", "pandas", "sklearn", "matplotlib", "ot", "cma")
 
 
 def test_nothing_in_the_package_imports_the_suites():

@@ -21,7 +21,11 @@ EXTRAS = {
     "ray": "ray",
     "psycopg": "postgres",
     "ot": "mixing",
-    "sklearn": "mixing",
+    "sklearn": "search",
+    "cma": "search",
+    "cocoex": "bench",
+    "pandas": "bench",
+    "pyarrow": "bench",
 }
 
 
