@@ -96,21 +96,23 @@ class Frame:
     Attributes:
         enc: the columns of the space.
         graded: whether a last column holds the step, log-scaled to [0, 1].
+        at: the step's place where none is given; 1 is the full length.
     """
 
     enc: Encoding
     graded: bool = False
+    at: float = 1.0
 
     @functools.cached_property
     def columns(self) -> Columns:
         """Kinds of the columns, the step's included."""
         return Columns(self.enc.levels + ((0,) if self.graded else ()), self.enc.optional)
 
-    def lift(self, rows: Array, place: Array | float = 1.0) -> Array:
+    def lift(self, rows: Array, place: Array | float | None = None) -> Array:
         """Add the step's column to rows (m, d); 1 is the full length."""
         if not self.graded:
             return rows
-        last = np.broadcast_to(np.asarray(place, dtype=float), (len(rows),))
+        last = np.broadcast_to(np.asarray(self.at if place is None else place, dtype=float), (len(rows),))
         return np.concatenate([rows, last[:, None]], axis=1)
 
 
