@@ -18,6 +18,7 @@ from foretune.base.key import Key
 from foretune.numeric.candidates import Field, maximise
 from foretune.numeric.kernel import Columns
 from foretune.numeric.surrogate import representative
+from foretune.numeric.warp import WARPS, warp
 from foretune.search.distinct import DRAWS, SMALL, pick, signature, whole
 from foretune.search.encoding import Encoding, encoding
 from foretune.search.gp import one_thread
@@ -28,7 +29,7 @@ from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["Build", "Model", "ask", "shown"]
+__all__ = ["Build", "Model", "ask", "shown", "unskewed"]
 
 Array = NDArray[np.float64]
 
@@ -212,6 +213,16 @@ def _best(
         if not _taken(row, known):
             return np.asarray(row)
     return None
+
+
+def unskewed(y: Array) -> str:
+    """Name the warp after which losses (n,) are least skewed."""
+
+    def skew(name: str) -> float:
+        t = warp(name, y)(y)
+        return abs(float(((t - t.mean()) ** 3).mean())) / max(float(t.std()) ** 3, 1e-12)
+
+    return min(WARPS, key=skew)
 
 
 def shown(space: Space, row: Array) -> str:
