@@ -2,9 +2,11 @@
 
     ENVIRONMENT/bin/python -P _serve.py ADAPTER.py      (-P: the folder of the adapters stays off the front of the path)
 
-An adapter is a file with VERSION and begin(method, space, seed, trials, deterministic, steps) -> a run with
-ask() -> (token, config) and tell(token, loss or None). A multi-fidelity run has also
-ask() -> (token, config, until, continues) and report(token, step, loss) -> "go", "stop" or "pause".
+An adapter is a file with VERSION and begin(method, space, seed, trials, deterministic, steps, workers) -> a run with
+ask() -> (token, config) and tell(token, loss or None). In races over time ask() may answer (token, config, until), or
+None where something under way must end first, and report(token, step, loss) -> "go", "stop" or "pause" is called at
+each step. A config that was trained before goes on from where it stopped. ``steps`` are the levels of the task,
+``workers`` how many configs are under way at once.
 ``space`` is a mapping of names to tables: {"type": "float" | "int" | "choice" | "constant", "low", "high", "log",
 "values", "default", "when": {parent: [values]}}.
 Tokens are what the adapter likes; they stay in this process, numbered.
@@ -71,16 +73,12 @@ class Server:
                 out["config"] = {k: plain(v) for k, v in asked[1].items()}
                 if len(asked) > 2:
                     out["until"] = asked[2]
-                    before = asked[3]
-                    out["continues"] = None
-                    if before is not None:
-                        out["continues"] = max(
-                            i for i, t in enumerate(self.tokens[:-1]) if t == before or t is before
-                        )
         elif do == "tell":
             self.run.tell(self.tokens[message["token"]], message["loss"])
         elif do == "report":
-            out["word"] = self.run.report(self.tokens[message["token"]], message["step"], message["loss"])
+            judge = getattr(self.run, "report", None)  # a method of full runs has none
+            token = self.tokens[message["token"]]
+            out["word"] = "go" if judge is None else judge(token, message["step"], message["loss"])
         else:
             raise ValueError(f"unknown message {do!r}")
         out["seconds"] = time.perf_counter() - began

@@ -41,6 +41,12 @@ class Run:
 
 
 def begin(
-    method: str, space: dict[str, Any], seed: int, trials: int, deterministic: bool, steps: list[float]
+    method: str,
+    space: dict[str, Any],
+    seed: int,
+    trials: int,
+    deterministic: bool,
+    steps: list[float],
+    workers: int = 1,
 ) -> Run:
     return Run({"ngopt": "NGOpt"}.get(method, method), space, seed, trials)

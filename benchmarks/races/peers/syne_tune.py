@@ -1,20 +1,26 @@
-"""Syne Tune: conformal quantile regression (cqr), BORE, KDE-TPE and BoTorch through its ask/tell scheduler.
+"""Syne Tune: conformal quantile regression (cqr), BORE, KDE-TPE and BoTorch; over time also ASHA with them.
 
-Conditional parameters are always searched and dropped where they are inactive.
+cqr, bore, tpe, botorch, random: its ask/tell scheduler. asha, ashacqr, ashabore, bohb: its asynchronous successive
+halving (reduction factor 3), from the first level of the task on. Conditional parameters are always searched and
+dropped where they are inactive.
 """
 
 from __future__ import annotations
 
+import datetime
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from _space import chosen, searched
+from syne_tune.backend.trial_status import Trial
 from syne_tune.config_space import choice, lograndint, loguniform, randint, uniform
-from syne_tune.optimizer.baselines import BORE, CQR, TPE, BOTorch, RandomSearch
+from syne_tune.optimizer.baselines import ASHA, ASHABORE, ASHACQR, BOHB, BORE, CQR, TPE, BOTorch, RandomSearch
 from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
 
 VERSION = version("syne-tune")
-METHODS = {"cqr": CQR, "bore": BORE, "tpe": TPE, "botorch": BOTorch, "random": RandomSearch}
+FULL = {"cqr": CQR, "bore": BORE, "tpe": TPE, "botorch": BOTorch, "random": RandomSearch}
+HALVING = {"asha": ASHA, "ashacqr": ASHACQR, "ashabore": ASHABORE, "bohb": BOHB}
 
 
 def domain(t: dict[str, Any]) -> Any:
@@ -25,16 +31,14 @@ def domain(t: dict[str, Any]) -> Any:
     return (loguniform if t["log"] else uniform)(t["low"], t["high"])
 
 
-class Run:
+class FullRuns:
     def __init__(self, method: str, space: dict[str, Any], seed: int) -> None:
         self.space = space
         domains = {n: domain(t) for n, t in searched(space)}
-        kwargs: dict[str, Any] = {"metric": "loss", "random_seed": seed}
+        kwargs: dict[str, Any] = {"metric": "loss", "random_seed": seed, "do_minimize": True}
         if method == "random":
             kwargs = {"metrics": ["loss"], "random_seed": seed}
-        else:
-            kwargs["do_minimize"] = True
-        self.scheduler = AskTellScheduler(METHODS[method or "cqr"](domains, **kwargs))
+        self.scheduler = AskTellScheduler(FULL[method or "cqr"](domains, **kwargs))
 
     def ask(self) -> tuple[Any, dict[str, Any]]:
         trial = self.scheduler.ask()
@@ -47,7 +51,47 @@ class Run:
             self.scheduler.tell(token, {"loss": loss})
 
 
+class Halving:
+    def __init__(self, method: str, space: dict[str, Any], seed: int, steps: list[float]) -> None:
+        self.space, self.high, self.count = space, int(steps[-1]), 0
+        np.random.seed(seed)  # its brackets are drawn from NumPy's global state
+        self.scheduler = HALVING[method](
+            {n: domain(t) for n, t in searched(space)},
+            metric="loss",
+            time_attr="epoch",
+            max_t=self.high,
+            grace_period=int(steps[0]),
+            do_minimize=True,
+            random_seed=seed,
+        )
+        self.last: dict[int, float] = {}
+
+    def ask(self) -> tuple[Any, dict[str, Any], float]:
+        config = self.scheduler.suggest().config
+        trial = Trial(trial_id=self.count, config=config, creation_time=datetime.datetime.now())
+        self.count += 1
+        self.scheduler.on_trial_add(trial)
+        return trial, chosen(self.space, config), self.high
+
+    def report(self, token: Any, step: float, loss: float) -> str:
+        if step >= self.high:
+            self.scheduler.on_trial_complete(token, {"loss": loss, "epoch": int(step)})
+            return "stop"
+        word = self.scheduler.on_trial_result(token, {"loss": loss, "epoch": int(step)})
+        return "go" if word == "CONTINUE" else "stop"
+
+    def tell(self, token: Any, loss: float | None) -> None:
+        if loss is None:
+            self.scheduler.on_trial_error(token)
+
+
 def begin(
-    method: str, space: dict[str, Any], seed: int, trials: int, deterministic: bool, steps: list[float]
-) -> Run:
-    return Run(method, space, seed)
+    method: str,
+    space: dict[str, Any],
+    seed: int,
+    trials: int,
+    deterministic: bool,
+    steps: list[float],
+    workers: int = 1,
+) -> Any:
+    return Halving(method, space, seed, steps) if method in HALVING else FullRuns(method, space, seed)

@@ -33,11 +33,13 @@ class Asked(NamedTuple):
         token: what names it in ``tell``.
         config: legal in the instance's space.
         seconds: the method's own time.
+        until: the step to train to; None: the full length.
     """
 
     token: Any
     config: Mapping[str, Any]
     seconds: float
+    until: float | None = None
 
 
 class Contestant(ABC):
@@ -51,20 +53,38 @@ class Contestant(ABC):
     version: str
 
     @abstractmethod
-    def start(self, instance: Instance, seed: int, trials: int) -> None:
+    def start(self, instance: Instance, seed: int, trials: int, workers: int = 1) -> None:
         """Begin a run.
+
+        Args:
+            instance: of the task.
+            seed: of the method.
+            trials: the length that it is told; for races over time a rough one.
+            workers: how many configs will be under way at once.
 
         Raises:
             Unsupported: the method cannot search such a space.
         """
 
     @abstractmethod
-    def ask(self) -> Asked:
-        """Propose a config."""
+    def ask(self) -> Asked | None:
+        """Propose a config; None: something under way must end first."""
 
     @abstractmethod
     def tell(self, token: Any, loss: float) -> float:
-        """Take a loss (+inf: the run failed); returns the seconds it took."""
+        """Take the last loss (+inf: the run failed); returns the seconds it took."""
+
+    def report(self, token: Any, step: float, loss: float, spent: float) -> tuple[str, float]:
+        """Take a loss on the way, after ``spent`` simulated seconds of training.
+
+        Returns:
+            "go", "pause" or "stop", and the seconds it took. Told only in races over time.
+        """
+        return "go", 0.0
+
+    def tick(self, now: float) -> None:
+        """Learn what time it is on the race's clock."""
+        return None
 
     def close(self) -> None:
         """End what it holds."""
@@ -144,7 +164,7 @@ class Ours(Contestant):
         self._sampler = make(kind, **options)
         self.version = f"{__version__}+{code_digest(type(self._sampler).__module__)}"
 
-    def start(self, instance: Instance, seed: int, trials: int) -> None:
+    def start(self, instance: Instance, seed: int, trials: int, workers: int = 1) -> None:
         key = Key.of(seed).fold("contestant")
         self._problem = Problem(instance.space, (Goal("loss"),), key=key, budget_trials=trials)
         self._history = History(self._problem)

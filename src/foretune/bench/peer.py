@@ -94,16 +94,22 @@ class Peer(Contestant):
             raise PeerError(f"{self.name}: {answer['error']}")
         return answer
 
-    def start(self, instance: Instance, seed: int, trials: int) -> None:
+    def start(self, instance: Instance, seed: int, trials: int, workers: int = 1) -> None:
         answer = self._call(
             do="start", method=self._method, space=instance.space.to_dict(), seed=seed, trials=trials,
-            deterministic=instance.deterministic, steps=list(instance.levels),
+            deterministic=instance.deterministic, steps=list(instance.levels), workers=workers,
         )  # fmt: skip
         self.version = str(answer["version"])
 
-    def ask(self) -> Asked:
+    def ask(self) -> Asked | None:
         answer = self._call(do="ask")
-        return Asked(answer["token"], answer["config"], float(answer["seconds"]))
+        if answer.get("wait"):
+            return None
+        return Asked(answer["token"], answer["config"], float(answer["seconds"]), answer.get("until"))
+
+    def report(self, token: Any, step: float, loss: float, spent: float) -> tuple[str, float]:
+        answer = self._call(do="report", token=token, step=step, loss=loss)
+        return str(answer["word"]), float(answer["seconds"])
 
     def tell(self, token: Any, loss: float) -> float:
         answer = self._call(do="tell", token=token, loss=loss if math.isfinite(loss) else None)

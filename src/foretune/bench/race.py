@@ -15,21 +15,24 @@ from foretune.bench.peer import PeerError
 from foretune.bench.record import Book, Run
 from foretune.bench.task import Instance, Outcome, Task
 from foretune.space.domain import Choice, Float, Int
+from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
 
 __all__ = ["race", "run_trials"]
 
 Say = Callable[[str], None]
+Runner = Callable[[Contestant, Task, Instance, int, float], Run]
 
 WARM = 12  # trials of a throw-away run: past the first design of every method here
 
 
-def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int, trials: int) -> Run:
+def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int, length: float) -> Run:
     """Run one contestant on one instance, one trial after the other.
 
     The incumbent is the config with the least observed loss; what it is worth is what ``judge`` says. A trial
     whose outcome is NaN is never told: it stays running. It counts as a trial.
     """
+    trials = int(length)
     trace: list[tuple[float, float, float]] = []
     asks: list[float] = []
     spent = 0.0
@@ -41,6 +44,8 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
         contestant.start(instance, seed, trials)
         for t in range(trials):
             asked = contestant.ask()
+            if asked is None:
+                raise PeerError(f"{contestant.name} waits although nothing is under way")
             asks.append(asked.seconds)
             config = instance.space.check(asked.config)
             text = canonical(config)
@@ -70,30 +75,53 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
 def warm_up(contestant: Contestant) -> None:
     """Let a contestant import what it needs on a throw-away task, so that no run's time counts it."""
     space = Space({"x": Float(0.0, 1.0), "k": Int(0, 9), "c": Choice(("a", "b"))})
-    instance = Instance(space, lambda c, s, n: Outcome((c["x"] - 0.3) ** 2), lambda c: 0.0, 0.0, 1.0)
+    instance = Instance(
+        space,
+        lambda c, s, n: Outcome((c["x"] - 0.3) ** 2),
+        lambda c: 0.0,
+        0.0,
+        1.0,
+        Fidelity(9, 1),
+        (1.0, 3.0, 9.0),
+    )
     contestant.start(instance, 0, WARM)
     for _ in range(WARM):
         asked = contestant.ask()
-        contestant.tell(asked.token, instance.measure(asked.config, 1.0, 0).loss)
+        if asked is None:
+            return
+        loss = instance.measure(asked.config, 1.0, 0).loss
+        contestant.report(asked.token, asked.until or 9.0, loss, 1.0)
+        contestant.tell(asked.token, loss)
 
 
 def race(
     tasks: Sequence[Task],
     contestants: Sequence[Contestant],
     seeds: Sequence[int],
-    trials: int,
+    length: float,
     book: Book,
     say: Say = lambda words: None,
+    run: Runner | None = None,
 ) -> dict[str, Any]:
     """Run all contestants on all tasks under all seeds, and append what is new to the book.
 
     Runs that are there already are passed over; all of one seed come before the next, so that a race that is
     stopped early has whole rows.
 
+    Args:
+        tasks: what to race on.
+        contestants: who races.
+        seeds: each makes an instance of every task.
+        length: trials; or what ``run`` takes as a length.
+        book: where runs are written.
+        say: told of each run.
+        run: (contestant, task, instance, seed, length) -> Run; over trials unless given.
+
     Returns:
         counts: run, there already, failed, and the tasks that a contestant does not support.
     """
-    check.integer("trials", trials, 1)
+    check.number("length", length, 0, open_low=True)
+    one = run if run is not None else run_trials
     counts = {"run": 0, "there": 0, "failed": 0}
     refused: dict[str, set[str]] = {}
     versions: dict[str, str] = {}
@@ -110,10 +138,10 @@ def race(
                     if name not in versions:  # a peer tells its version when it starts
                         warm_up(contestant)
                         versions[name] = contestant.version
-                    if book.has(name, task.name, versions[name], seed, trials):
+                    if book.has(name, task.name, versions[name], seed, length):
                         counts["there"] += 1
                         continue
-                    run = run_trials(contestant, task, instance, seed, trials)
+                    found = one(contestant, task, instance, seed, length)
                 except Unsupported as reason:
                     refused.setdefault(name, set()).add(task.name)
                     say(f"{task.name}: {reason}")
@@ -123,9 +151,9 @@ def race(
                     say(f"{task.name}: {wrong}")
                     counts["failed"] += 1
                     continue
-                book.append(run)
+                book.append(found)
                 counts["run"] += 1
-                counts["failed"] += bool(run.error)
-                word = f"failed: {run.error}" if run.error else f"regret {run.regret(trials):.4f}"
-                say(f"{task.name} seed {seed} {name}: {word}, {run.ask[0]:.2f} s inside")
+                counts["failed"] += bool(found.error)
+                word = f"failed: {found.error}" if found.error else f"regret {found.regret(length):.4f}"
+                say(f"{task.name} seed {seed} {name}: {word}, {found.ask[0]:.2f} s inside")
     return {**counts, "refused": {k: sorted(v) for k, v in refused.items()}}

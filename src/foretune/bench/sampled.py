@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -35,7 +36,11 @@ class Rows:
 
 
 class SampledTables(Family):
-    """Tasks made of rows by :class:`~foretune.bench.surrogate.Forest`: the same under every seed."""
+    """Tasks made of rows by :class:`~foretune.bench.surrogate.Forest`: the same under every seed.
+
+    Between the levels of a table losses are linear in the logarithm of the step, seconds in the step; below the first
+    level the loss is that of the first.
+    """
 
     space: ClassVar[Space]
     levels: ClassVar[tuple[float, ...]] = (1.0,)
@@ -52,9 +57,11 @@ class SampledTables(Family):
         space, levels = self.space, self.levels
 
         def measure(config: Mapping[str, Any], step: float, draw: int) -> Outcome:
-            at = max(i for i, level in enumerate(levels) if level <= step)
             found = forest(space.encode([config])[0])
-            return Outcome(float(found[at]), float(found[k + at]))
+            if k == 1:
+                return Outcome(float(found[0]), float(found[1]))
+            loss = np.interp(math.log(step), np.log(levels), found[:k])
+            return Outcome(float(loss), float(np.interp(step, (0.0, *levels), (0.0, *found[k:]))))
 
         def judge(config: Mapping[str, Any]) -> float:
             return measure(config, levels[-1], 0).loss

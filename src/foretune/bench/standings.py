@@ -14,6 +14,7 @@ Source: Statistical Comparisons of Classifiers over Multiple Data Sets
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
+FEWEST = 5  # tasks that a bootstrap over tasks needs
 DRAWS = 2000  # bootstrap resamples: the least p-value told is 1 / (DRAWS + 1)
 
 
@@ -159,10 +161,18 @@ def nemenyi(k: int, blocks: int, alpha: float = 0.05) -> float:
     >>> round(nemenyi(4, 14), 3)
     1.254
     """
-    if k < 2:
-        return math.nan
-    q = require("scipy.stats", "The critical difference").studentized_range.ppf(1.0 - alpha, k, math.inf)
-    return float(q) / math.sqrt(2.0) * math.sqrt(k * (k + 1) / (6.0 * blocks))
+    return (
+        _studentised(k, alpha) / math.sqrt(2.0) * math.sqrt(k * (k + 1) / (6.0 * blocks))
+        if k > 1
+        else math.nan
+    )
+
+
+@functools.cache  # an integral of an integral: a second each
+def _studentised(k: int, alpha: float) -> float:
+    return float(
+        require("scipy.stats", "The critical difference").studentized_range.ppf(1.0 - alpha, k, math.inf)
+    )
 
 
 def standings(found: Cube) -> Standings:
@@ -185,11 +195,13 @@ def ahead(found: Cube, ours: str, key: Key, draws: int = DRAWS) -> dict[str, flo
 
     Tasks are drawn with replacement, and within each its seeds (a cluster bootstrap: seeds of one task are no
     independent evidence on other tasks). p = (1 + number of draws in which ours is not ahead) / (1 + draws).
-    The entry "best peer" takes the best of the peers (named package.method; all others where there are none) anew in
-    each draw, so that it pays for having been chosen.
+    Empty with fewer than five tasks: too few to resample. The entry "best peer" takes the best of the peers (named
+    package.method; all others where there are none) anew in each draw, so that it pays for having been chosen.
     """
     if ours not in found.contestants:
         raise ArgumentError(f"{ours!r} is none of the contestants: {', '.join(found.contestants)}.")
+    if len(found.tasks) < FEWEST:
+        return {}
     by_row = rank_rows(found.regret)
     names = np.array([t for t, _ in found.rows])
     groups = [by_row[names == t] for t in found.tasks]
@@ -197,15 +209,14 @@ def ahead(found: Cube, ours: str, key: Key, draws: int = DRAWS) -> dict[str, flo
     at = found.contestants.index(ours)
     others = [j for j in range(len(found.contestants)) if j != at]
     rivals = [j for j in others if is_peer(found.contestants[j])] or others
-    behind = np.zeros(len(found.contestants))
-    best = 0
-    for _ in range(draws):
-        total = np.zeros(by_row.shape[1])
-        for i in rng.integers(0, len(groups), len(groups)):
-            g = groups[i]
-            total += g[rng.integers(0, len(g), len(g))].mean(axis=0)
-        behind += total[at] >= total
-        best += bool(rivals) and bool(total[at] >= total[rivals].min())
+    total = np.zeros((draws, by_row.shape[1]))
+    drawn = rng.integers(0, len(groups), (draws, len(groups)))
+    for i, g in enumerate(groups):
+        at_draw = np.nonzero(drawn == i)[0]
+        seeds = rng.integers(0, len(g), (len(at_draw), len(g)))
+        np.add.at(total, at_draw, g[seeds].mean(axis=1))
+    behind = (total[:, [at]] >= total).sum(axis=0)
+    best = int((total[:, at] >= total[:, rivals].min(axis=1)).sum()) if rivals else 0
     p = {found.contestants[j]: float((1 + behind[j]) / (1 + draws)) for j in others}
     if rivals:
         p["best peer"] = (1 + best) / (1 + draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,14 @@ import numpy as np
 from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.bench.record import Run, newest
-from foretune.bench.standings import ahead, cube, losing_tasks, standings
+from foretune.bench.standings import ahead, cube, is_peer, losing_tasks, standings
 from foretune.bench.task import DEVELOPMENT, HELD_OUT
 
 __all__ = ["PLACES", "summary"]
 
 PLACES = (10, 25, 50, 100, 200)  # trials at which ranks are told
+SHARES = (0.125, 0.25, 0.5, 1.0)  # of the length, in races over time
+REACH = 60  # places at which curves are compared
 POINTS = 40  # of each anytime curve
 BOTH = "both halves"
 
@@ -35,15 +38,16 @@ def summary(
 
     Args:
         runs: of a book; old versions of a contestant are left out.
-        ours: whose p-values and losses are told; the best ranked by default.
+        ours: whose p-values and losses are told; the best ranked of Foretune's by default.
         only: contestants to compare; all by default.
         group: "single", "conditional", "noise", "duplicates", "zombies", "fidelity".
-        places: trials (or simulated seconds as shares) at which ranks are told.
+        places: trials (in races over time: full runs) at which ranks are told.
         need: contestants with less than this share of the most runs are set aside.
         key: of the bootstrap.
 
     Returns:
         "standings": half -> place -> table; "ahead": place -> p-values; "overhead": rows; "losing": rows;
+        "reach": how soon each has the last quality of random search and of the best peer;
         "curves": contestant -> (place, mean regret); "tasks", "errors", "set aside".
     """
     kept = [r for r in newest(runs) if r.group == group and (not only or r.contestant in only)]
@@ -53,13 +57,15 @@ def summary(
             f"There is no run of the group {group!r}; there are runs of: {', '.join(have) or 'none'}."
         )
     longest = statistics.multimode([r.length for r in kept])[0]
-    at: list[float | str] = [p for p in (places or PLACES) if p <= longest]
-    at = (at or [longest]) + ["anytime"]
+    usual = PLACES if kept[0].axis == "trials" else [longest * share for share in SHARES]
+    at: list[float | str] = [p for p in (places or usual) if p <= longest]
+    at = [*(at or [longest]), "anytime"]
     tables: dict[str, dict[str, Any]] = {}
     p_values: dict[str, dict[str, float]] = {}
     whole = cube(kept, at[-2], need)
     if ours is None or ours not in whole.contestants:
-        ours = standings(whole).contestants[0] if ours is None else ours
+        order = standings(whole).contestants
+        ours = ours or next((c for c in order if not is_peer(c)), order[0])
     for half in (BOTH, DEVELOPMENT, HELD_OUT):
         part = [r for r in kept if half in (BOTH, r.half)]
         if not part:
@@ -80,6 +86,8 @@ def summary(
         "overhead": _overhead(kept, names),
         "losing": losing_tasks(whole, ours) if ours in names else [],
         "curves": _curves(kept, names, whole.rows),
+        "reach": _reach(kept, names, whole.rows, float(at[-2])),
+        "axis": kept[0].axis,
         "by task": _by_task(kept, names, whole.rows, float(at[-2])),
         "tasks": list(whole.tasks),
         "rows": len(whole.rows),
@@ -139,6 +147,41 @@ def _curves(
         ]
         for n in names
     }  # fmt: skip
+
+
+def _reach(
+    runs: Sequence[Run], names: Sequence[str], rows: Sequence[tuple[str, int]], length: float
+) -> list[dict[str, Any]]:
+    """Tell how soon each contestant's mean curve of a task is as low as a reference's at the end.
+
+    The references are random search and the peer with the least mean regret on that task. A share of 1 is the whole
+    length; tasks on which it is not reached count as more than that.
+    """
+    by = {(r.contestant, r.task, r.seed): r for r in runs}
+    grid = np.linspace(length / REACH, length, REACH)
+    curve: dict[tuple[str, str], Any] = {}
+    tasks = list(dict.fromkeys(t for t, _ in rows))
+    for task in tasks:
+        for name in names:
+            mine = [by[name, t, s] for t, s in rows if t == task]
+            curve[name, task] = np.mean([[r.regret(x) for x in grid] for r in mine], axis=0)
+    random = [n for n in names if n in ("random", "random+full")]
+    peers = [n for n in names if is_peer(n)]
+    found = []
+    for word, pool in (("random search", random), ("the best peer", peers)):
+        for name in names if pool else ():
+            shares = []
+            for task in tasks:
+                rivals = [n for n in pool if n != name] or pool
+                target = min(float(curve[n, task][-1]) for n in rivals)
+                there = np.flatnonzero(curve[name, task] <= target + 1e-12)
+                shares.append(float(grid[there[0]] / length) if there.size else math.inf)
+            found.append({
+                "contestant": name, "as good as": word, "median share": float(np.median(shares)),
+                "within two thirds": float(np.mean([s <= 2 / 3 + 1e-9 for s in shares])),
+                "within a tenth": float(np.mean([s <= 0.1 + 1e-9 for s in shares])), "tasks": len(tasks),
+            })  # fmt: skip
+    return found
 
 
 def _by_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,11 +19,12 @@ RACE_EPILOG = """\b
 Examples:
   foretune bench race --tasks hpobench,functions --samplers random,gp --seeds 5 --trials 50
   foretune bench race --tasks "*" --samplers auto --peers optuna.tpe,optuna.gp --seeds 30 --trials 100
-  foretune bench race --tasks lcbench_curves --samplers gp+asha,random+full --peers optuna.hyperband --seeds 10
+  foretune bench race --tasks lcbench --runs 20 --samplers gp+asha,random+full --peers optuna.hyperband --seeds 10
 
 \b
 Every run is one line in the folder of results; runs that are there already are passed over, so that a race that was
 stopped goes on, and more --seeds make n grow. Runs of another version of a sampler's code are run anew.
+--runs N races over simulated time, N mean full runs long, on several workers: samplers are sampler+scheduler.
 Peers run from their own packages: `python benchmarks/races/setup.py FOLDER` makes their environments.
 """
 SHOW_EPILOG = """\b
@@ -93,6 +95,17 @@ def _peers(names: list[str], environments: str | None) -> list[Contestant]:
     return [Peer(name, root / "benchmarks" / "races" / "peers", folder) for name in names]
 
 
+def _with_curves(tasks: list[Any]) -> list[Any]:
+    from foretune.base.errors import ArgumentError
+
+    found = [t for t in tasks if len(getattr(t.family, "levels", (1.0,))) > 1]
+    if not found:
+        raise ArgumentError(
+            "--runs races over simulated time, on tasks with learning curves: --tasks lcbench."
+        )
+    return found
+
+
 def race(
     tasks: Annotated[str, typer.Option(metavar="NAME,...", help="Families, tasks, or patterns.")] = "*",
     samplers: Annotated[
@@ -103,6 +116,11 @@ def race(
     ] = "",
     seeds: Annotated[str, typer.Option(metavar="N|A-B", help="How many seeds, or which.")] = "5",
     trials: Annotated[int, typer.Option(help="Length of each run.")] = 50,
+    runs: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Race over simulated time instead: that many full runs long."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Workers of a race over simulated time.")] = 4,
     data: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Published tables; default ../shared/data.")
     ] = None,
@@ -113,18 +131,29 @@ def race(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Race."""
+    from foretune.base import check
     from foretune.bench.contestant import Ours
     from foretune.bench.race import race as run
     from foretune.bench.record import Book
     from foretune.bench.tasks import find
+    from foretune.bench.timed import OursTimed, run_timed
 
     screen = Screen(aside=True)
+    book = Book(_results(results))
     found = find(_list(tasks), data)
     numbers = _seeds(seeds)
-    contestants: list[Contestant] = [Ours(s) for s in _list(samplers)]
+    if runs is None:
+        contestants: list[Contestant] = [Ours(s) for s in _list(samplers)]
+    else:
+        found = _with_curves(found)
+        contestants = [OursTimed(s) for s in _list(samplers)]
     contestants += _peers(_list(peers), environments)
     try:
-        counts = run(found, contestants, numbers, trials, Book(_results(results)), screen.say)
+        if runs is None:
+            counts = run(found, contestants, numbers, trials, book, screen.say)
+        else:
+            over = functools.partial(run_timed, workers=check.integer("--workers", workers, 1))
+            counts = run(found, contestants, numbers, runs, book, screen.say, over)
     finally:
         for contestant in contestants:
             contestant.close()
@@ -188,9 +217,10 @@ def _tables(screen: Screen, found: dict[str, Any]) -> None:
                 for t in tables.values()
             ]
             rows.append([name, *cells, f"{regret:.4f}", f"{p[name]:.4f}" if name in p else ""])
+        lead = f"; ahead of the best peer with p {p['best peer']:.4f}" if "best peer" in p else ""
         screen.say(
             f"\n{half}: {last['tasks']} tasks, critical difference {last['difference']:.2f}, "
-            f"Friedman p {last['p_equal']:.2g}; ahead of the best peer with p {p.get('best peer', float('nan')):.4f}"
+            f"Friedman p {last['p_equal']:.2g}{lead}"
         )
         screen.table(columns, rows, right=range(1, len(columns)))
     screen.say("\nOverhead of the method itself")
@@ -217,6 +247,19 @@ def _tables(screen: Screen, found: dict[str, Any]) -> None:
             for r in found["losing"]
         ]
         screen.table(columns, rows, right=range(2, 6))
+    if found["reach"]:
+        screen.say(f"\nHow soon a contestant is as good as another at the end (share of {found['axis']})")
+        columns = ["contestant", "as good as", "median share", "within two thirds", "within a tenth"]
+        rows = [
+            [
+                r["contestant"],
+                r["as good as"],
+                f"{r['median share']:.2f}",
+                *(f"{r[c]:.0%}" for c in columns[3:]),
+            ]
+            for r in found["reach"]
+        ]
+        screen.table(columns, rows, right=range(2, 5))
     for name, why in found["set aside"].items():
         screen.say(f"set aside: {name} ({why})")
     if found["errors"]:

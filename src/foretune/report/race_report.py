@@ -85,8 +85,19 @@ def race_report(found: Mapping[str, Any], title: str = "A race of search methods
         page.table(columns, rows, caption)
     page.section("Anytime")
     page.figure(
-        anytime_curves(found["curves"], ours), "Mean normalised regret of the incumbent (seeds, then tasks)."
+        anytime_curves(found["curves"], ours, found["axis"]),
+        "Mean normalised regret of the incumbent (seeds, then tasks).",
     )
+    if found["reach"]:
+        columns = ["contestant", "as good as", "median share", "within two thirds", "within a tenth"]
+        page.table(
+            columns,
+            [[r["contestant"], r["as good as"], round(r["median share"], 2),
+              *(f"{100 * r[c]:.0f} %" for c in columns[3:])]
+             for r in found["reach"]],
+            f"How soon each is as good as another at the end: shares of the length ({found['axis']}), by task.",
+            text=(0, 1),
+        )  # fmt: skip
     page.section("By task")
     names = list(whole["contestants"])
     page.table(

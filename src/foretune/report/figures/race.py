@@ -12,20 +12,21 @@ __all__ = ["anytime_curves", "rank_lines"]
 DASHES = ("solid", "dash", "dot", "dashdot")  # a second mark, where colours repeat
 
 
-def anytime_curves(curves: Mapping[str, Sequence[tuple[float, float]]], ours: str = "") -> Figure:
+def anytime_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]], ours: str = "", unit: str = "trials"
+) -> Figure:
     """Draw mean regret against trials (or seconds), one line a contestant, ours the strongest.
 
     Args:
         curves: contestant -> (place, regret) points.
         ours: whose line is drawn strong.
+        unit: of the places.
     """
     known = {name: [(x, y) for x, y in points if y == y] for name, points in curves.items()}
     if not any(known.values()):
         return blank("There is no run yet.")
     values = [max(y, 1e-6) for points in known.values() for _, y in points]
-    figure = canvas(
-        460, xaxis=axis("trials", rangemode="tozero"), yaxis=log_axis("normalised regret", values)
-    )
+    figure = canvas(460, xaxis=axis(unit, rangemode="tozero"), yaxis=log_axis("normalised regret", values))
     others = [n for n in known if n != ours]
     for i, name in enumerate([*others, *([ours] if ours in known else [])]):
         mine = name == ours
