@@ -16,6 +16,7 @@ from foretune.space.space import Space
 from foretune.store import open_store
 from foretune.store.store import Store
 from foretune.study.budget import limit_of
+from foretune.study.earlier import learning_from
 from foretune.study.executors import executor_for
 from foretune.study.loop import Watch
 from foretune.study.opening import as_space, ends_by_itself
@@ -44,6 +45,7 @@ def tune(
     starts: Sequence[Mapping[str, Any]] = (),
     fixed: Mapping[str, Any] | None = None,
     seeds: int | None = None,
+    warm_from: Any = None,
     limit: float | str | None = None,
     constraints: Any = None,
     executor: Executor | None = None,
@@ -71,6 +73,9 @@ def tune(
         store: a file to keep the study in; None keeps it in memory.
         starts: configs to train first.
         fixed: parameters that are held, with their values: the sampler searches the others.
+        warm_from: earlier studies to learn from: ``"old.db:NAME"``, studies, results, or several of them. The
+            sampler sees their trials as if they were its own (``warm_start``); with "quantile_transfer" or
+            "ranking_transfer" only what they say of ranks. For a new study: a stored one has its own.
         seeds: how many runs a trial is the mean of, each on a tuning seed of its own (``run.seed``); the
             standard error is reported with the mean. For training functions that take the run, without
             ``steps``.
@@ -109,6 +114,8 @@ def tune(
             raise ArgumentError(
                 "budget must limit the study, for nothing else ends it: budget='40 trials' or '2h'."
             )
+        if warm_from is not None and not opened.version(name):
+            sampler = learning_from(warm_from, sampler)
         if fixed:
             sampler = _holding(fixed, sampler, opened, name)
         study = Study(
