@@ -53,14 +53,14 @@ def clouds(draw, goals=(1, 2, 3, 4), most=12, whole=False):
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(clouds(goals=(1, 2, 3, 4, 5)))
 def test_ranks_are_those_of_peeling(rows):
     """Ranks equal those of peeling one front after the other, ties, NaN and infinities included."""
     assert pareto.ranks(rows).tolist() == brute_ranks(rows).tolist()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(clouds())
 def test_front_is_finite_and_undominated(rows):
     """The front holds exactly the finite points that nothing dominates."""
@@ -71,7 +71,7 @@ def test_front_is_finite_and_undominated(rows):
     assert pareto.front(rows).tolist() == expected
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(clouds(most=7))
 def test_hypervolume_is_that_of_cells(rows):
     """Hypervolume in one to four goals equals the sum of dominated cells."""
@@ -95,7 +95,7 @@ def test_hypervolume_of_a_large_front():
     assert np.pi / 6 - 0.05 < volume < np.pi / 6
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(clouds(goals=(2, 3), most=8))
 def test_contributions_are_differences(rows):
     """A contribution is the volume lost when the point is left out."""
@@ -128,7 +128,7 @@ def test_crowding_is_the_formula():
     assert pareto.crowding(both) == pytest.approx(np.tile(brute_crowding(rows), 2))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(clouds())
 def test_crowding_is_never_unknown(rows):
     """Crowding is not negative and never NaN, whatever the points."""

@@ -15,7 +15,7 @@ from foretune.base.errors import ArgumentError, UnknownNameError, did_you_mean
 from foretune.base.key import Key
 from foretune.search.breeding import Member, cross, fitness, member, named, offspring, perturb
 from foretune.search.sampler import Proposal, Sampler
-from foretune.space.domain import Choice
+from foretune.space.domain import Choice, Float, Int, Simplex
 from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
@@ -118,8 +118,8 @@ def axes(space: Space, descriptors: Sequence[Any], bins: Sequence[int]) -> tuple
         domain, column = space[descriptor], space.columns[descriptor].start
         if isinstance(domain, Choice):
             found.append(Axis(descriptor, (), tuple(domain.values), column))
-        elif domain.width == 1:
-            edges = [float(domain.decode([u])) for u in np.linspace(0.0, 1.0, k + 1).tolist()]  # type: ignore[arg-type]
+        elif isinstance(domain, (Float, Int)):
+            edges = [float(domain.decode([u])) for u in np.linspace(0.0, 1.0, k + 1).tolist()]
             found.append(Axis(descriptor, tuple(edges), (), column))
         else:
             raise ArgumentError(
@@ -150,7 +150,7 @@ class MapElites(Sampler[State]):
         bins: cells along each axis: one number, or one for each descriptor.
         initial: uniform draws to begin with.
         step: standard deviation of a number's mutation in the unit cube.
-        mutation: probability that a parameter changes; None: one over the number of parameters.
+        mutation: probability that a parameter changes (one does anyhow); a half, assumed, spreads soon.
         crossover: probability that the mutated row is a crossover of two elites.
 
     Raises:
@@ -171,7 +171,7 @@ class MapElites(Sampler[State]):
     bins: int | tuple[int, ...] = 10
     initial: int = 20
     step: float = 0.1
-    mutation: float | None = None
+    mutation: float = 0.5
     crossover: float = 0.2
 
     def __post_init__(self) -> None:
@@ -193,13 +193,12 @@ class MapElites(Sampler[State]):
                 )
         check.integer("initial", self.initial, 1)
         check.number("step", self.step, 0.0, 1.0, open_low=True)
-        if self.mutation is not None:
-            check.number("mutation", self.mutation, 0.0, 1.0, open_low=True)
+        check.number("mutation", self.mutation, 0.0, 1.0, open_low=True)
         check.number("crossover", self.crossover, 0.0, 1.0)
 
     def axes(self, space: Space) -> tuple[Axis, ...]:
         """Return the sides of the grid in a space."""
-        always = [n for n in named(space) if n not in space.when and space[n].width == 1]
+        always = [n for n in named(space) if n not in space.when and not isinstance(space[n], Simplex)]
         chosen = tuple(always[:DEFAULT]) if self.descriptors is None else self.descriptors
         many = self.bins if isinstance(self.bins, tuple) else (self.bins,) * len(chosen)
         return axes(space, chosen, many)
@@ -213,7 +212,6 @@ class MapElites(Sampler[State]):
             return offspring(problem, history, n, key, None, "a uniform draw to begin with")
         space, units = problem.space, history.units
         cells = sorted(state)
-        rate = 1.0 / max(1, len(named(space))) if self.mutation is None else self.mutation
 
         def breed(rng: np.random.Generator) -> tuple[Array, str]:
             cell = cells[int(rng.integers(len(cells)))]
@@ -225,7 +223,7 @@ class MapElites(Sampler[State]):
                     cross(space, row, units[other], rng),
                     f"a crossover of the elites {number} and {other}",
                 )
-            row, changed = perturb(space, row, rate, self.step, rng)
+            row, changed = perturb(space, row, self.mutation, self.step, rng)
             return row, f"{words}: {', '.join(changed)}; {len(cells)} cells are filled"
 
         return offspring(problem, history, n, key, breed)

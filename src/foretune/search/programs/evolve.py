@@ -22,6 +22,7 @@ __all__ = ["ProgramEvolver", "mutated", "random_program"]
 Array = NDArray[np.float64]
 
 NODES = 65  # points of the search; Chebyshev's, dense at the ends, where errors of formulas peak
+TINY = 1e-9  # a target this small beside its largest value counts as 0
 DENSE = 4097  # points on which the programs that are returned are measured
 
 
@@ -155,7 +156,8 @@ class ProgramEvolver:
         y = np.broadcast_to(np.asarray(self.target(x), dtype=float), x.shape)
         if not np.isfinite(y).all():
             raise ArgumentError(f"target must be finite on [{self.low:g}, {self.high:g}]; it is not.")
-        if self.relative and (y == 0.0).any():
+        size = np.abs(y)
+        if self.relative and (size.min() < TINY * size.max() or np.ptp(np.sign(y)) > 0):
             raise ArgumentError(
                 "target is 0 somewhere, where a relative error has no meaning: pass relative=False."
             )
