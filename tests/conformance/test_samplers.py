@@ -24,7 +24,7 @@ from foretune.trial.problem import Problem
 # (and wrappers around what is fast)
 OPTIONS = (
     ("population", 8), ("initial", 4), ("points", 3), ("shuffle", True), ("inner", "random"), ("draws", 2),
-    ("warmup", 6), ("training_steps", 20),
+    ("warmup", 6), ("training_steps", 20), ("trees", 8), ("candidates", 50),
 )  # fmt: skip
 
 
