@@ -27,9 +27,9 @@ def ranked(history: History, n: int) -> list[int]:
     Trials that are known to break a constraint come last.
     """
     done = set(history.numbers(COMPLETE))
-    broken = (history.violations > 0.0).any(axis=1)
+    broken = [max(row, default=0.0) > 0.0 for row in history.violations.tolist()]
     rows = [
-        (bool(broken[number]), number not in done, -step if number not in done else 0.0, loss, number)
+        (broken[number], number not in done, -step if number not in done else 0.0, loss, number)
         for number, (step, loss) in enumerate(zip(history.steps, history.losses[:, 0], strict=True))
         if math.isfinite(loss)
     ]
