@@ -73,7 +73,7 @@ class Program:
 
     >>> half = Program((Instruction("mul", 0, -1), Instruction("add", 1, 0)), (0.5,))
     >>> half(2.0), half.operations, half.source()
-    (3.0, 2, '(0.5 * x) + x')
+    (3.0, 2, '(x * 0.5) + x')
     """
 
     code: tuple[Instruction, ...] = ()
