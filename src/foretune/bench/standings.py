@@ -80,6 +80,7 @@ class Standings:
         contestants: best average rank first.
         rank: average rank of each.
         error: its standard error over tasks.
+        rank_of_means: average rank where each task ranks the means over its seeds: large regrets count more.
         regret: mean normalised regret of each (mean over seeds, then tasks).
         tasks: how many tasks.
         runs: how many (task, seed) pairs.
@@ -90,6 +91,7 @@ class Standings:
     contestants: tuple[str, ...]
     rank: tuple[float, ...]
     error: tuple[float, ...]
+    rank_of_means: tuple[float, ...]
     regret: tuple[float, ...]
     tasks: int
     runs: int
@@ -181,11 +183,13 @@ def standings(found: Cube) -> Standings:
     mean = by_task.mean(axis=0)
     blocks, k = by_task.shape
     spread = by_task.std(axis=0, ddof=1) / math.sqrt(blocks) if blocks > 1 else np.full(k, math.nan)
-    regret = _by_task(found, found.regret).mean(axis=0)
+    means = _by_task(found, found.regret)
+    regret, of_means = means.mean(axis=0), rank_rows(means).mean(axis=0)
     order = np.argsort(mean, kind="stable")
     return Standings(
         tuple(found.contestants[i] for i in order), tuple(float(mean[i]) for i in order),
-        tuple(float(spread[i]) for i in order), tuple(float(regret[i]) for i in order), blocks,
+        tuple(float(spread[i]) for i in order), tuple(float(of_means[i]) for i in order),
+        tuple(float(regret[i]) for i in order), blocks,
         len(found.rows), nemenyi(k, blocks), friedman(mean, blocks),
     )  # fmt: skip
 

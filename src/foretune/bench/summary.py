@@ -110,7 +110,9 @@ def _about(runs: Sequence[Run], name: str) -> dict[str, Any]:
     trials = sum(r.trials for r in mine)
     return {
         "version": mine[0].version, "runs": len(mine), "tasks": len({r.task for r in mine}),
-        "seeds": len({r.seed for r in mine}), "repeats": sum(r.repeats for r in mine) / max(trials, 1),
+        "seeds": len({r.seed for r in mine}),
+        "optimism": float(np.mean([r.optimism / (r.scale[1] - r.scale[0]) for r in mine if r.trace] or [math.nan])),
+        "repeats": sum(r.repeats for r in mine) / max(trials, 1),
         "failed trials": sum(r.failures for r in mine) / max(trials, 1), "errors": sum(bool(r.error) for r in mine),
     }  # fmt: skip
 

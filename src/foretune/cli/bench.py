@@ -175,6 +175,9 @@ def show(
     ] = "single",
     places: Annotated[str, typer.Option(metavar="25,50", help="Trials at which ranks are told.")] = "",
     need: Annotated[float, typer.Option(help="Least share of the most runs.")] = 0.5,
+    by_task: Annotated[
+        bool, typer.Option("--by-task", help="Show the mean regret of each task too.")
+    ] = False,
     page: Annotated[str | None, typer.Option(metavar="PAGE.HTML", help="Write a page with curves.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -191,10 +194,10 @@ def show(
     if as_json:
         print_json(found)
     else:
-        _tables(Screen(), found)
+        _tables(Screen(), found, by_task)
 
 
-def _tables(screen: Screen, found: dict[str, Any]) -> None:
+def _tables(screen: Screen, found: dict[str, Any], by_task: bool) -> None:
     seeds = max(c["seeds"] for c in found["contestants"].values())
     screen.say(
         f"{found['group']}: {len(found['tasks'])} tasks, up to {seeds} seeds, {found['rows']} whole rows "
@@ -260,6 +263,16 @@ def _tables(screen: Screen, found: dict[str, Any]) -> None:
             for r in found["reach"]
         ]
         screen.table(columns, rows, right=range(2, 5))
+    if by_task:
+        names = list(found["contestants"])
+        screen.say(f"\nMean regret at {found['places'][-2]} by task")
+        rows = [[task, *(f"{v[n]:.4f}" for n in names)] for task, v in found["by task"].items()]
+        screen.table(["task", *names], rows, right=range(1, len(names) + 1))
+    if found["group"] == "noise":
+        screen.say(
+            "\nOptimism: how much better the winner was reported than it is (1 = best to median config)"
+        )
+        screen.facts({n: f"{c['optimism']:.4f}" for n, c in found["contestants"].items()})
     for name, why in found["set aside"].items():
         screen.say(f"set aside: {name} ({why})")
     if found["errors"]:
