@@ -140,7 +140,7 @@ def halves(family: str, names: Sequence[str]) -> dict[str, str]:
     chose them.
 
     >>> halves("x", ["a", "b", "c", "d"])
-    {'a': 'held out', 'b': 'development', 'c': 'development', 'd': 'held out'}
+    {'a': 'development', 'b': 'held out', 'c': 'held out', 'd': 'development'}
     """
     order = sorted(names, key=lambda n: _digest(f"{family}/{n}"))
     first = _digest(family) % 2
