@@ -69,6 +69,13 @@ def test_halves_are_fixed_and_even():
     assert sorted(counts) == [8, 9]
 
 
+def test_kin_are_in_one_half():
+    """A noisy function is in the half of the function itself."""
+    half = {t.name: t.half for t in FREE}
+    for name in ("ackley10", "branin2", "levy10"):
+        assert half[f"noise/{name}"] == half[f"functions/{name}"]
+
+
 def test_noise_is_drawn_by_evaluation():
     """Two evaluations differ, the same one is repeated exactly, and the judge has none."""
     instance = next(t for t in FREE if t.name == "noise/quadratic3").instance(0)

@@ -92,6 +92,10 @@ class Family(ABC):
     def instance(self, name: str, seed: int) -> Instance:
         """Make the instance of a task under a seed."""
 
+    def kin(self, name: str) -> str:
+        """Return what a task shares with others that say nearly the same: all of one kin are in one half."""
+        return name
+
     def folder(self) -> Path:
         """Return the folder of its data.
 

@@ -41,8 +41,11 @@ def make(family: str, data: str | Path | None = None) -> Family:
 def _tasks(family: str, data: str | Path | None) -> list[Task]:
     made = make(family, data)
     names = made.names()
-    half = halves(made.split or family, names)
-    return [Task(made, f"{family}/{n}", made.group, half[n]) for n in names]
+    half = halves(family, sorted({made.kin(n) for n in names}))
+    if made.split:
+        other = make(made.split, data)
+        half.update(halves(made.split, sorted({other.kin(n) for n in other.names()})))
+    return [Task(made, f"{family}/{n}", made.group, half[made.kin(n)]) for n in names]
 
 
 def find(patterns: Sequence[str] = ("*",), data: str | Path | None = None) -> list[Task]:

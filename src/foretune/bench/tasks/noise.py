@@ -31,6 +31,7 @@ class Noise(Family):
     """
 
     group: ClassVar[str] = "noise"
+    split: ClassVar[str] = "functions"
 
     def __init__(self, data: Path | None = None) -> None:
         super().__init__(data)

@@ -42,6 +42,9 @@ class RAG(Family):
     def names(self) -> Sequence[str]:
         return sorted({r["Dataset"] for r in self._rows()})
 
+    def kin(self, name: str) -> str:
+        return name.partition("-")[0]  # splits of one data set
+
     @staticmethod
     def judged_on(split: str) -> str:
         """Return the split on which a choice is judged.
