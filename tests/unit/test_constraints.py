@@ -159,3 +159,22 @@ def test_without_constraints_nothing_changes() -> None:
     assert plain.violations.shape == (1, 0)
     assert plain.feasible.tolist() == [True]
     assert json.dumps(dict(make("gp").ask(plain.problem, None, plain, 1, plain.problem.key)[0].config))
+
+
+def test_the_command_line_takes_constraints(cli: Any, tmp_path: Any) -> None:
+    """--constraint bounds a metric of a function; the summary names it, and the best keeps it."""
+    (tmp_path / "bounded.py").write_text(
+        "def train(config):\n    return {'loss': config['lr'], 'memory_gb': 1.0 / config['lr']}\n"
+    )
+    ran = cli(
+        "tune", "bounded.py:train", "--space", "space.toml", "--sampler", "random", "--budget", "6 trials",
+        "--constraint", "memory_gb<=200", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["constraints"] == ["memory_gb <= 200"]
+    assert 1.0 / ran.json["best"]["config"]["lr"] <= 200
+    wrong = cli(
+        "tune", "bounded.py:train", "--space", "space.toml", "--constraint", "memory", "--budget", "1 trial"
+    )
+    assert wrong.code == 2
+    assert "<= or >=" in wrong.err

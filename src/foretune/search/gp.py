@@ -102,6 +102,8 @@ class GP(Sampler[None]):
     Source: Bayesian Optimization with Inequality Constraints | expected improvement times the probability of
         feasibility
     Source: Scalable Global Optimization via Local Bayesian Optimization | the option region
+    Source: Optimizing Neural Network Hyperparameters with Gaussian Processes for Dialog Act Classification | what
+        it saves against random search
 
     Differs:
         1. A trend of main effects (linear and quadratic, a constant for each category) is part of
