@@ -15,7 +15,7 @@ from foretune.search import make
 from foretune.search.breeding import another, cross, fitness, member, perturb, sized
 from foretune.search.cross_entropy import CrossEntropy, refit
 from foretune.search.genetic_algorithm import GeneticAlgorithm, succeed
-from foretune.search.nsga2 import NSGA2
+from foretune.search.nsga2 import NSGA2, standing
 from foretune.search.variable_length_genetic_algorithm import VariableLengthGeneticAlgorithm, lengths
 from foretune.space import Choice, Float, Int, Space
 from foretune.space.fidelity import Fidelity
@@ -267,6 +267,23 @@ def test_cma_begins_anew_when_it_has_converged():
     walk = Walk(make("cma_es", population=6), problem, failing=0, partial=0).go(240)
     assert "restart" in walk.proposals[-1].reason
     assert min(walk.history.losses[:, 0]) < 1e-6
+
+
+def test_standing_puts_constraints_before_fronts():
+    """Feasible members come first, then smaller violations, then longer runs; fronts and crowding within each."""
+    members = [
+        [0, 0.0, 9.0, 1.0, 4.0],
+        [1, 0.0, 9.0, 3.0, 5.0],  # dominated by 0
+        [2, 0.5, 9.0, 0.0, 0.0],  # breaks a constraint
+        [3, 0.1, 9.0, 9.0, 9.0],  # breaks it less
+        [4, 0.0, 9.0, 4.0, 1.0],
+        [5, 0.0, 9.0, 2.0, 3.0],
+        [6, 0.0, 1.0, 0.1, 0.1],  # halted early
+    ]
+    found = standing(members)
+    assert [f for f, _ in found] == [0, 1, 4, 3, 0, 0, 2]
+    assert found[0][1] == found[4][1] == -math.inf
+    assert -math.inf < found[5][1] < 0
 
 
 def two_goals(sampler, seed, trials=160):

@@ -10,6 +10,7 @@ import numpy as np
 
 from foretune.base import check
 from foretune.base.key import Key
+from foretune.search.breeding import sized
 from foretune.search.distinct import pick
 from foretune.search.random import draws
 from foretune.search.regularized_evolution import settled_loss
@@ -37,7 +38,7 @@ class DifferentialEvolution(Sampler[State]):
     with the history.
 
     Args:
-        population: number of slots, NP.
+        population: number of slots, NP; a known budget gives eight generations at least (of 8 or more).
         factor: F.
         crossover: CR.
 
@@ -64,8 +65,8 @@ class DifferentialEvolution(Sampler[State]):
         return {}
 
     def ask(self, problem: Problem, state: State, history: History, n: int, key: Key) -> list[Proposal]:
-        space, at = problem.space, len(history)
-        if at < self.population or len(state) < 4:
+        space, at, size = problem.space, len(history), sized(self.population, problem)
+        if at < size or len(state) < 4:
             first = pick(history, draws(space, key), n)
             return [Proposal(c, note or "a uniform draw for the first population") for c, note in first]
         rng = key.generator()
@@ -74,7 +75,7 @@ class DifferentialEvolution(Sampler[State]):
         units = np.where(np.isnan(units), rng.random(units.shape), units)
         found: list[Proposal] = []
         for i in range(n):
-            target = str((at + i) % self.population)
+            target = str((at + i) % size)
             others = [j for j, s in enumerate(slots) if s != target]
 
             def stream(target: str = target, others: list[int] = others) -> Iterator[Mapping[str, Any]]:
@@ -97,7 +98,7 @@ class DifferentialEvolution(Sampler[State]):
 
     def tell(self, problem: Problem, state: State, trial: Trial) -> State:
         loss = settled_loss(problem, trial)
-        slot = str(trial.number % self.population)
+        slot = str(trial.number % sized(self.population, problem))
         holder = state.get(slot)
         if loss is None or (holder is not None and holder[1] != trial.number and holder[0] <= loss):
             return state

@@ -20,7 +20,7 @@ from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import Trial
 
-__all__ = ["NSGA2"]
+__all__ = ["NSGA2", "standing"]
 
 __entry__ = "NSGA2"
 
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 State = dict[str, list[Member]]
 
 
-def _standing(members: list[Member]) -> list[tuple[int, float]]:
+def standing(members: list[Member]) -> list[tuple[int, float]]:
     """Return each member's front and its crowding distance, negated: smaller is better.
 
     Members that broke a constraint come behind all that did not, by how much; those that were halted
@@ -104,7 +104,7 @@ class NSGA2(Sampler[State]):
         parents, units, space = state["parents"], history.units, problem.space
         if len(parents) < 2:
             return offspring(problem, history, n, key, None)
-        standing = _standing(parents)
+        stands = standing(parents)
         columns = {name: space.columns[name] for name in named(space)}
         choices = [name for name in columns if isinstance(space[name], Choice)]
         numbers = np.zeros(space.width, dtype=bool)
@@ -114,7 +114,7 @@ class NSGA2(Sampler[State]):
 
         def win(rng: np.random.Generator) -> int:
             a, b = rng.choice(len(parents), size=2, replace=False)
-            return int(a if standing[a] <= standing[b] else b)
+            return int(a if stands[a] <= stands[b] else b)
 
         def breed(rng: np.random.Generator) -> tuple[Array, str]:
             i, j = win(rng), win(rng)
@@ -132,7 +132,7 @@ class NSGA2(Sampler[State]):
                 value = float(row[columns[name]][0])
                 if rng.random() < rate and value == value:
                     row[columns[name]] = another(value, int(space[name].size), rng)
-            return row, f"{words} (fronts {standing[i][0]} and {standing[j][0]})"
+            return row, f"{words} (fronts {stands[i][0]} and {stands[j][0]})"
 
         return offspring(problem, history, n, key, breed)
 
@@ -148,6 +148,6 @@ class NSGA2(Sampler[State]):
         everybody = [m for m in parents + batch if None not in m[3:]]
         if not everybody:
             return {"parents": [], "batch": []}
-        standing = _standing(everybody)
-        order = sorted(range(len(everybody)), key=lambda i: (standing[i], everybody[i][0]))
+        stands = standing(everybody)
+        order = sorted(range(len(everybody)), key=lambda i: (stands[i], everybody[i][0]))
         return {"parents": [everybody[i] for i in order[:size]], "batch": []}
