@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+import foretune as ft
 from foretune.base.errors import ArgumentError, UnknownNameError
 from foretune.base.key import Key
 from foretune.search import make
 from foretune.search.map_elites import MapElites
 from foretune.space import Choice, Constant, Float, Int, Simplex, Space
 from foretune.space.fidelity import Fidelity
+from foretune.study.description import describe, rebuild
 from foretune.testing.samplers import CONDITIONAL, MIXED, Walk
 from foretune.trial.event import Event
 from foretune.trial.goal import Goal
@@ -130,6 +134,23 @@ def test_its_elites_are_better_than_random_ones():
             walk = Walk(used, problem, failing=0, partial=0).go(400)
             scores.append(sampler.archive(walk.history).qd_score(2.0))
         assert scores[0] > scores[1]
+
+
+def test_a_study_finds_its_archive_again():
+    """A study's description makes an equal sampler, with metrics as descriptors too; its result has an archive."""
+    sampler = MapElites((("ms", 0.0, 40.0), "x"), bins=(4, 5), initial=5)
+    again = rebuild(
+        "foretune.search", "sampler", json.loads(json.dumps(describe("foretune.search", sampler)))
+    )
+    assert again == sampler
+
+    def train(config):
+        return {"loss": config["x"] ** 2, "ms": 40.0 * config["x"]}
+
+    result = ft.tune(train, FLAT, sampler=sampler, budget="20 trials", seed=1)
+    archive = sampler.archive(result.history)
+    assert archive.coverage > 0.1
+    assert archive.elites()[0] == result.best.number
 
 
 def test_defaults_and_empty_grids():
