@@ -51,7 +51,8 @@ class NeuralIGW(OnlineTuner[State]):
         arms: k.
         features: length of a context.
         loss: ``"square"`` or ``"kl"``.
-        gamma: exploitation; large is greedy.
+        gamma: exploitation; large is greedy. After t jobs gamma sqrt(t) stands in the formulas, as the theory
+            has it for a stream of t jobs.
         width: hidden units.
         rate: share of a job's error that a step corrects.
         perturb: size of the perturbation; 0 for none.
@@ -68,6 +69,7 @@ class NeuralIGW(OnlineTuner[State]):
         2. Steps are normalised by the gradient of the output, as in normalised least mean squares; there is no
            projection onto a ball around the start.
         3. The signs are drawn once, from ``seed``.
+        4. gamma grows with the number of jobs so far; the theorems fix it for a known number.
 
     >>> tuner = NeuralIGW(arms=2, features=1)
     >>> state = tuner.init()
@@ -79,7 +81,7 @@ class NeuralIGW(OnlineTuner[State]):
     arms: int = 2
     features: int = 1
     loss: str = "square"
-    gamma: float = 200.0
+    gamma: float = 20.0
     width: int = 64
     rate: float = 1.0
     perturb: float = 0.01
@@ -140,8 +142,8 @@ class NeuralIGW(OnlineTuner[State]):
         return np.asarray((_sigmoid(raw) if self.loss == "kl" else raw).mean(axis=1), dtype=float)
 
     def probabilities(self, state: State, context: Context = None) -> Array:
-        y = self.predicted(state, context)
-        return inverse_gap_relative(y, self.gamma) if self.loss == "kl" else inverse_gap(y, self.gamma)
+        y, gamma = self.predicted(state, context), self.gamma * math.sqrt(state["jobs"] + 1)
+        return inverse_gap_relative(y, gamma) if self.loss == "kl" else inverse_gap(y, gamma)
 
     def observe(self, state: State, context: Context, arm: int, cost: float) -> State:
         y = check.number("cost", cost, 0.0, 1.0)
