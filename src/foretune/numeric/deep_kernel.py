@@ -1,17 +1,18 @@
-"""A Gaussian process with a learned kernel over features, beside the ordinary one over rows.
+"""A Gaussian process whose kernel sees rows and, through a learned map, features that some observations have.
 
-    y = f(x) + g(z) + noise,    z = V tanh(U c + a),    g ~ GP(0, u exp(-|z - z'|^2 / 2))
+    y ~ GP(0, s M(r^2 + |z - z'|^2) + t T T' + c 1 1') + noise,    z = (b / q, V tanh(U b + a))
 
-f is the process of ``gp.py`` over rows x; c are features that only some observations have (a checkpoint's weights, a
-curve so far). Where they are unknown, g is an independent draw: the observation then tells of f alone, with
-more noise. U, a, V, u and the hyperparameters of f maximise the log posterior together (exact gradients).
+M, r and T are those of ``kernel.py``, over rows x; b are the leading principal components of features (a checkpoint's
+weights, a curve so far). Where features are unknown, z is the mean of those known: a typical one. q, U, a, V and
+the hyperparameters of the process maximise the log posterior together (exact gradients).
 
 Source: Improving Hyperparameter Optimization with Checkpointed Model Weights
 
 Differs:
-    1. The paper's kernel is one, over a network's output for config, budget, curve and weights together; here
-       configs keep a kernel of their own, so that what was never trained can be predicted without features.
-    2. Weights of U, a and V have normal priors of unit scale (per input).
+    1. Configs keep length scales of their own; only features go through the learned map.
+    2. The map is small (three principal components, scaled, and four outputs of a layer of eight): tens of
+       runs teach no more. Its weights have normal priors (assumed): the nonlinear part is weak unless data
+       call for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretune.base.lazy import require
-from foretune.numeric.gp import JITTER, MEAN_VARIANCE, Posterior, bounds, prior
+from foretune.numeric.gp import JITTER, MEAN_VARIANCE, bounds, prior
 from foretune.numeric.kernel import Columns, profile
 
 __all__ = ["DeepKernel", "fit_deep"]
@@ -31,8 +32,11 @@ __all__ = ["DeepKernel", "fit_deep"]
 Array = NDArray[np.float64]
 
 HIDDEN = 8  # width of the tanh layer
-OUT = 4  # coordinates of z
-U_MEAN, U_SD = np.log(0.3), 1.5  # of log u: assumed
+OUT = 4  # coordinates that it gives
+PARTS = 3  # principal components of the features, at most
+# priors, assumed: of log q (components have unit variance); of V
+Q_MEAN, Q_SD = float(np.log(2.0)), 1.0
+V_SD = 0.2
 FAR = 5.0  # standard deviations at which features are cut: one exploded network must not rule the fit
 _WHY = "The deep-kernel Gaussian process"
 
@@ -41,47 +45,41 @@ _WHY = "The deep-kernel Gaussian process"
 class _Evidence:
     """The log posterior of all parameters and its gradient.
 
-    The parameters, in one vector: theta (d + 3,), log u, U (h, p), a (h,), V (k, h).
+    The parameters, in one vector: theta (d + 3,), log q (k,), U (h, k), a (h,), V (o, h).
+
+    Args:
+        b: (n, k) components of the features; zero where unknown.
     """
 
-    def __init__(
-        self, columns: Columns, x: Array, c: Array, known: NDArray[np.bool_], y: Array, kind: str
-    ) -> None:
-        self.columns, self.c, self.known, self.y, self.kind = columns, c, known, y, kind
-        self.n, self.d, self.p = len(y), columns.width, c.shape[1]
+    def __init__(self, columns: Columns, x: Array, b: Array, y: Array, kind: str) -> None:
+        self.b, self.y, self.kind = b, y, kind
+        self.n, self.d, self.k = len(y), columns.width, b.shape[1]
         self.distances = columns.distances(x)
         _, trend = columns.embed(x)
         self.trend = trend @ trend.T
         self.mean, self.sd = prior(self.d)
-        self.both = np.outer(known, known).astype(float)
-        np.fill_diagonal(self.both, 1.0)
         self._lapack = require("scipy.linalg.lapack", _WHY)
 
-    def split(self, values: Array) -> tuple[Array, float, Array, Array, Array]:
-        """Return theta, log u, U, a, V."""
-        d, p = self.d, self.p
-        at = d + 4
-        rest = values[at:]
-        u = rest[: HIDDEN * p].reshape(HIDDEN, p)
-        a = rest[HIDDEN * p : HIDDEN * (p + 1)]
-        v = rest[HIDDEN * (p + 1) :].reshape(OUT, HIDDEN)
-        return values[: d + 3], float(values[d + 3]), u, a, v
-
-    def deep(self, log_u: float, z: Array) -> Array:
-        """Return the covariance of g over the data."""
-        r2 = np.maximum(((z[:, None] - z[None]) ** 2).sum(-1), 0.0)
-        return np.asarray(np.exp(log_u) * np.exp(-0.5 * r2) * self.both)
+    def split(self, values: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """Return theta, log q, U, a, V."""
+        at = self.d + 3
+        rest = values[at + self.k :]
+        u = rest[: HIDDEN * self.k].reshape(HIDDEN, self.k)
+        a = rest[HIDDEN * self.k : HIDDEN * (self.k + 1)]
+        v = rest[HIDDEN * (self.k + 1) :].reshape(OUT, HIDDEN)
+        return values[:at], values[at : at + self.k], u, a, v
 
     def __call__(self, values: Array) -> tuple[float, Array]:
-        theta, log_u, big_u, a, big_v = self.split(values)
+        theta, log_q, u, a, v = self.split(values)
         n, d = self.n, self.d
         w = np.exp(-2.0 * theta[:d])
         s, t, noise = np.exp(theta[d:])
-        m, g = profile(self.kind, w @ self.distances)
-        hidden = np.tanh(self.c @ big_u.T + a)
-        z = hidden @ big_v.T
-        deep = self.deep(log_u, z)
-        k = (s * m).reshape(n, n) + t * self.trend + MEAN_VARIANCE + deep
+        hidden = np.tanh(self.b @ u.T + a)
+        straight = self.b * np.exp(-log_q)
+        z = np.concatenate([straight, hidden @ v.T], axis=1)
+        apart = ((z[:, None] - z[None]) ** 2).sum(-1)
+        m, g = profile(self.kind, w @ self.distances + apart.ravel())
+        k = (s * m).reshape(n, n) + t * self.trend + MEAN_VARIANCE
         k.flat[:: n + 1] += noise + JITTER
         lower, info = self._lapack.dpotrf(k, lower=1)
         if info:
@@ -97,111 +95,122 @@ class _Evidence:
         g_theta[d] = s * float(flat @ m)
         g_theta[d + 1] = t * float(flat @ self.trend.ravel())
         g_theta[d + 2] = noise * float(np.trace(weight))
-        # d deep / d r^2 = -deep / 2; r^2 = |z_i - z_j|^2
-        b = -0.5 * weight * deep
-        g_z = 4.0 * (b.sum(1)[:, None] * z - b @ z)
-        g_v = g_z.T @ hidden
-        g_pre = (g_z @ big_v) * (1.0 - hidden**2)
-        gradient = np.concatenate(
-            [g_theta, [float((weight * deep).sum())], (g_pre.T @ self.c).ravel(), g_pre.sum(0), g_v.ravel()]
-        )
+        # dM / d(r^2) = -g / 2, and r^2 holds |z_i - z_j|^2
+        slope = -0.5 * s * weight * g.reshape(n, n)
+        g_z = 4.0 * (slope.sum(1)[:, None] * z - slope @ z)
+        g_q, g_bent = -(g_z[:, : self.k] * straight).sum(0), g_z[:, self.k :]
+        g_v = g_bent.T @ hidden
+        g_pre = (g_bent @ v) * (1.0 - hidden**2)
+        gradient = np.concatenate([g_theta, g_q, (g_pre.T @ self.b).ravel(), g_pre.sum(0), g_v.ravel()])
         # priors
-        q = (theta - self.mean) / self.sd
-        value -= 0.5 * float(q @ q) + 0.5 * ((log_u - U_MEAN) / U_SD) ** 2
-        gradient[: d + 3] -= q / self.sd
-        gradient[d + 3] -= (log_u - U_MEAN) / U_SD**2
-        value -= 0.5 * (self.p * float((big_u**2).sum()) + float(a @ a) + float((big_v**2).sum()))
-        gradient[d + 4 :] -= np.concatenate([self.p * big_u.ravel(), a, big_v.ravel()])
+        p, q = (theta - self.mean) / self.sd, (log_q - Q_MEAN - 0.5 * np.log(self.k)) / Q_SD
+        value -= 0.5 * (float(p @ p) + float(q @ q) + self.k * float((u**2).sum()) + float(a @ a))
+        value -= 0.5 * float((v**2).sum()) / V_SD**2
+        gradient -= np.concatenate([p / self.sd, q / Q_SD, self.k * u.ravel(), a, v.ravel() / V_SD**2])
         return value, gradient
 
 
 @final
 @dataclass(frozen=True)
-class DeepKernel:
-    """The fitted process; ``posterior`` is of f alone.
+class Map:
+    """A learned map from features to coordinates.
 
     Attributes:
-        posterior: of f given all data, gradients included.
-        centre, unit: (p,) that features are standardised with.
-        log_u, u, a, v: the learned kernel; z: (n, k) of the data.
-        known: (n,) which data have features.
+        centre, unit: (p,) that features are standardised with. basis: (p, k) of their components.
+        log_q: (k,). u, a, v: of the nonlinear part.
     """
 
-    posterior: Posterior
     centre: Array
     unit: Array
-    log_u: float
+    basis: Array
+    log_q: Array
     u: Array
     a: Array
     v: Array
+
+    def components(self, c: Array) -> Array:
+        """Map features (m, p) to components (m, k)."""
+        return np.asarray(np.clip((c - self.centre) / self.unit, -FAR, FAR) @ self.basis)
+
+    def __call__(self, c: Array) -> Array:
+        """Map features (m, p) to z (m, k + o)."""
+        b = self.components(c)
+        bent = np.tanh(b @ self.u.T + self.a) @ self.v.T
+        return np.concatenate([b * np.exp(-self.log_q), bent], axis=1)
+
+
+@final
+@dataclass(frozen=True)
+class DeepKernel:
+    """The fitted process.
+
+    Attributes:
+        columns, kind, theta: of the rows' part.
+        embed: the learned map. z: (n, k + o) of the data; typical: (k + o,) where features are unknown.
+        x, y: the data. rows, trend: their features; inverse, alpha: of the factored covariance.
+    """
+
+    columns: Columns
+    kind: str
+    theta: Array
+    embed: Map
     z: Array
-    known: NDArray[np.bool_]
+    typical: Array
     x: Array
     y: Array
-
-    def embed(self, c: Array) -> Array:
-        """Map features (m, p) to z (m, k)."""
-        scaled = np.clip((c - self.centre) / self.unit, -FAR, FAR)
-        return np.asarray(np.tanh(scaled @ self.u.T + self.a) @ self.v.T)
+    rows: Array
+    trend: Array
+    inverse: Array
+    alpha: Array
 
     def predict(self, x: Array, c: Array | None = None) -> tuple[Array, Array]:
-        """Return mean and variance of f + g at rows (m, d).
+        """Return mean and variance of the noise-free output at rows (m, d).
 
         Args:
-            c: (m, p) features; None: those of a typical observation (the mean of z), for what was never trained.
+            c: (m, p) features; None: typical ones, for what was never trained.
         """
-        post = self.posterior
-        d = post.columns.width
-        s, t, _ = np.exp(post.theta[d:])
-        f, trend = post.columns.embed(x)
-        f = f * np.exp(-post.theta[:d])[post.columns.group]
-        r2 = np.maximum((f * f).sum(1)[:, None] + (post.rows**2).sum(1) - 2.0 * (f @ post.rows.T), 0.0)
-        k = s * profile(post.kind, r2)[0] + t * (trend @ post.trend.T) + MEAN_VARIANCE
+        d = self.columns.width
+        s, t, _ = np.exp(self.theta[d:])
+        f, trend = self.columns.embed(x)
+        z = np.broadcast_to(self.typical, (len(x), len(self.typical))) if c is None else self.embed(c)
+        f = np.concatenate([f * np.exp(-self.theta[:d])[self.columns.group], z], axis=1)
+        r2 = np.maximum((f * f).sum(1)[:, None] + (self.rows**2).sum(1) - 2.0 * (f @ self.rows.T), 0.0)
+        k = s * profile(self.kind, r2)[0] + t * (trend @ self.trend.T) + MEAN_VARIANCE
+        half = k @ self.inverse.T
         own = s + t * (trend * trend).sum(1) + MEAN_VARIANCE
-        if self.known.any():
-            z = self.z[self.known].mean(0)[None] if c is None else self.embed(c)
-            size = np.exp(self.log_u)
-            k = k + size * np.exp(-0.5 * ((z[:, None] - self.z[None]) ** 2).sum(-1)) * self.known
-            own = own + size
-        half = k @ post.inverse.T
-        return np.asarray(k @ post.alpha), np.asarray(np.maximum(own - (half * half).sum(1), 1e-12))
+        return np.asarray(k @ self.alpha), np.asarray(np.maximum(own - (half * half).sum(1), 1e-12))
 
     def given(self, x: Array, c: Array, y: Array) -> DeepKernel:
         """Keep what was learned, and condition on other data (shapes as in :func:`fit_deep`)."""
-        known = np.asarray(np.isfinite(c).all(axis=1))
-        z = np.where(known[:, None], self.embed(np.where(known[:, None], c, 0.0)), 0.0)
-        p = self.posterior
-        learned = (self.centre, self.unit, self.log_u, self.u, self.a, self.v)
-        return _condition(p.columns, p.kind, p.theta, x, y, z, known, learned)
+        return _condition(self.columns, self.kind, self.theta, self.embed, x, y, *_coordinates(self.embed, c))
 
     def believe(self, rows: Array) -> DeepKernel:
         """Take rows of typical features to give what is predicted."""
         x, y = np.concatenate([self.x, rows]), np.concatenate([self.y, self.predict(rows)[0]])
-        any_known = bool(self.known.any())
-        middle = self.z[self.known].mean(0) if any_known else np.zeros(OUT)
-        z = np.concatenate([self.z, np.broadcast_to(middle, (len(rows), OUT))])
-        known = np.concatenate([self.known, np.full(len(rows), any_known)])
-        p = self.posterior
-        learned = (self.centre, self.unit, self.log_u, self.u, self.a, self.v)
-        return _condition(p.columns, p.kind, p.theta, x, y, z, known, learned)
+        z = np.concatenate([self.z, np.broadcast_to(self.typical, (len(rows), len(self.typical)))])
+        return _condition(self.columns, self.kind, self.theta, self.embed, x, y, z, self.typical)
+
+
+def _coordinates(embed: Map, c: Array) -> tuple[Array, Array]:
+    """Map features, unknown ones to the mean of the known; return the coordinates and that mean."""
+    known = np.isfinite(c).all(axis=1)
+    z = embed(np.where(known[:, None], c, embed.centre))
+    typical = z[known].mean(0) if known.any() else z.mean(0)
+    return np.where(known[:, None], z, typical), typical
 
 
 def _condition(
-    columns: Columns, kind: str, theta: Array, x: Array, y: Array, z: Array, known: NDArray[np.bool_],
-    learned: tuple[Array, Array, float, Array, Array, Array],
-) -> DeepKernel:  # fmt: skip
+    columns: Columns, kind: str, theta: Array, embed: Map, x: Array, y: Array, z: Array, typical: Array
+) -> DeepKernel:
     lapack = require("scipy.linalg.lapack", _WHY)
     n, d = x.shape
     s, t, noise = np.exp(theta[d:])
     f, trend = columns.embed(x)
-    f = f * np.exp(-theta[:d])[columns.group]
+    f = np.concatenate([f * np.exp(-theta[:d])[columns.group], z], axis=1)
     square = (f * f).sum(1)
     r2 = np.maximum(square[:, None] + square - 2.0 * (f @ f.T), 0.0)
     np.fill_diagonal(r2, 0.0)
-    both = np.outer(known, known).astype(float)
-    np.fill_diagonal(both, 1.0)
-    deep = np.exp(learned[2]) * np.exp(-0.5 * ((z[:, None] - z[None]) ** 2).sum(-1)) * both
-    base = s * profile(kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE + deep
+    base = s * profile(kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE
     extra = noise + JITTER
     while True:
         k = base.copy()
@@ -209,10 +218,10 @@ def _condition(
         lower, info = lapack.dpotrf(k, lower=1, clean=1)
         if not info:
             break
-        extra *= 10.0
+        extra *= 10.0  # rounding made K indefinite: more noise is the smallest lie that mends it
     inverse, _ = lapack.dtrtri(lower, lower=1)
-    posterior = Posterior(columns, kind, theta, f, trend, inverse, inverse.T @ (inverse @ y))
-    return DeepKernel(posterior, *learned, z, known, x, y)
+    alpha = inverse.T @ (inverse @ y)
+    return DeepKernel(columns, kind, theta, embed, z, typical, x, y, f, trend, inverse, alpha)
 
 
 def fit_deep(
@@ -241,17 +250,21 @@ def fit_deep(
     if known.any():
         centre, unit = c[known].mean(0), c[known].std(0)
         unit = np.where(unit > 1e-9 * (1.0 + np.abs(centre)), unit, 1.0)
-    scaled = np.where(known[:, None], (c - centre) / unit, 0.0)
-    scaled = np.clip(scaled, -FAR, FAR)
-    evidence = _Evidence(columns, x, scaled, known, y, kind)
-    p, d = c.shape[1], columns.width
+    scaled = np.clip(np.where(known[:, None], (c - centre) / unit, 0.0), -FAR, FAR)
+    most = max(1, min(PARTS, c.shape[1], int(known.sum()) // 4))
+    _, size, axes = np.linalg.svd(scaled, full_matrices=False)
+    spread = size[:most] / np.sqrt(max(int(known.sum()), 1))
+    k = max(1, int((spread > 1e-6).sum()))
+    basis = axes[:k].T / np.where(spread[:k] > 1e-6, spread[:k], 1.0)
+    evidence = _Evidence(columns, x, scaled @ basis, y, kind)
+    d = columns.width
     start = np.concatenate([
-        evidence.mean, [U_MEAN], rng.standard_normal(HIDDEN * p) / np.sqrt(p), np.zeros(HIDDEN),
-        rng.standard_normal(OUT * HIDDEN) / np.sqrt(HIDDEN),
+        evidence.mean, np.full(k, Q_MEAN + 0.5 * np.log(k)), rng.standard_normal(HIDDEN * k) / np.sqrt(k),
+        np.zeros(HIDDEN), V_SD * rng.standard_normal(OUT * HIDDEN),
     ])  # fmt: skip
     rough = start.copy()
     rough[:d] = np.log(0.3) + 0.25 * np.log(max(d, 1))
-    box = [*map(tuple, bounds(d)), (np.log(1e-6), np.log(1e2)), *[(-10.0, 10.0)] * (len(start) - d - 4)]
+    box = [*map(tuple, bounds(d)), *[(-10.0, 10.0)] * (len(start) - d - 3)]
 
     def negative(values: Array) -> tuple[float, Array]:
         value, gradient = evidence(values)
@@ -261,7 +274,8 @@ def fit_deep(
         optimize.minimize(negative, one, jac=True, method="L-BFGS-B", bounds=box, options={"maxiter": steps})
         for one in (start, rough)
     ]
-    found = min(runs, key=lambda run: float(run.fun))
-    theta, log_u, big_u, a, big_v = evidence.split(np.asarray(found.x, dtype=float))
-    z = np.tanh(scaled @ big_u.T + a) @ big_v.T
-    return _condition(columns, kind, theta, x, y, z, known, (centre, unit, log_u, big_u, a, big_v))
+    theta, log_q, u, a, v = evidence.split(
+        np.asarray(min(runs, key=lambda run: float(run.fun)).x, dtype=float)
+    )
+    embed = Map(centre, unit, basis, log_q, u, a, v)
+    return _condition(columns, kind, theta, embed, x, y, *_coordinates(embed, c))

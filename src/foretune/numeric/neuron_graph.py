@@ -1,20 +1,21 @@
 """A fixed-length description of a network's weights that does not depend on the order of its hidden neurons.
 
-Neurons are nodes, weights are edges. Each round, a neuron takes in what its neighbours hold, along weights and
-along their absolute values, from below and from above:
+Neurons are nodes, weights are edges. Fixed random inputs are passed up the graph, each neuron sending on what
+it takes in, rectified:
 
-    h_l <- tanh([h_l, W_l h_(l-1), |W_l| h_(l-1) / sqrt(n), W_(l+1)' h_(l+1), |W_(l+1)|' h_(l+1) / sqrt(n)] R + r)
+    a_l = W_l h_(l-1) + b_l,    h_l = max(a_l, 0),    h_0 uniform on [0, 1]
 
-Then mean and deviation over the neurons of a layer are taken, and with the layer's own statistics (sizes of weights
-and biases, tails, how even the rows are) averaged over the layers; the first and the last layer also speak alone.
+What neurons of a layer take in (size, variation over inputs, variation over neurons, how many are active or
+dead) and the layer's own statistics (sizes of weights and biases, tails, how even rows and columns are) do not
+depend on their order; mean and deviation over the layers are given, and the first and the last layer alone.
 
 Source: Improving Hyperparameter Optimization with Checkpointed Model Weights
 
 Differs:
-    1. R and r are fixed random numbers (a graph network that is not trained): with tens of runs there is
-       little to train it on. What is learned is the map above (``deep_kernel.py``).
-    2. Layers are matrices (out, ...), in a row; convolutions are flattened over their kernel. Skip connections,
-       attention heads and normalisation have no edges of their own.
+    1. The graph network is not trained: messages are the network's own, on inputs that are no data. With tens
+       of runs there is little to train it on. What is learned is the map above (``deep_kernel.py``).
+    2. Layers are matrices (out, ...), in a row, with rectifiers between them; convolutions are summed over
+       their kernel. Skip connections, attention heads and normalisation have no edges of their own.
 """
 
 from __future__ import annotations
@@ -30,18 +31,14 @@ from foretune.base import check
 from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 
-__all__ = ["describe", "layers_of", "length"]
+__all__ = ["LENGTH", "describe", "layers_of"]
 
 Array = NDArray[np.float64]
 Layer = tuple[Array, Array]
 
-STATISTICS = 6
+STATISTICS = 12  # numbers a layer
+LENGTH = 4 * STATISTICS  # numbers that describe a network
 _TINY = 1e-12
-
-
-def length(size: int) -> int:
-    """Return how many numbers :func:`describe` gives."""
-    return 4 * (2 * size + STATISTICS)
 
 
 def layers_of(weights: Sequence[Any]) -> list[Layer]:
@@ -69,54 +66,33 @@ def layers_of(weights: Sequence[Any]) -> list[Layer]:
 
 
 @cache
-def _mixing(size: int, rounds: int) -> tuple[tuple[Array, Array], ...]:
-    draw = Key.of(0).fold("neuron_graph", size).generator()
-    scale = 1.0 / np.sqrt(5 * size)
-    return tuple(
-        (scale * draw.standard_normal((5 * size, size)), 0.3 * draw.standard_normal(size))
-        for _ in range(rounds)
-    )
+def _inputs(probes: int, width: int) -> Array:
+    return Key.of(0).fold("neuron_graph", width).generator().random((probes, width))
 
 
-def _ends(n: int, size: int) -> Array:
-    """Return fixed random states for inputs or outputs: these have places of their own."""
-    return 0.5 * Key.of(0).fold("neuron_graph", "ends", n).generator().standard_normal((n, size))
-
-
-def describe(weights: Sequence[Any], *, size: int = 8, rounds: int = 2) -> Array:
+def describe(weights: Sequence[Any], *, probes: int = 64) -> Array:
     """Describe a network's weights.
 
     Args:
         weights: arrays (or CPU tensors) of the layers in order; see :func:`layers_of`.
-        size: numbers that a neuron holds.
-        rounds: how often neighbours are taken in.
+        probes: random inputs that are passed through.
 
     Returns:
-        ``length(size)`` numbers, the same for any order of the neurons of hidden layers.
+        ``LENGTH`` numbers, the same for any order of the neurons of hidden layers.
 
     >>> w = [np.arange(6.0).reshape(3, 2), np.zeros(3), np.ones((1, 3))]
     >>> other = [w[0][[2, 0, 1]], w[1], w[2]]
     >>> bool(np.allclose(describe(w), describe(other)))
     True
     """
-    check.integer("size", size, 1)
-    check.integer("rounds", rounds, 0)
+    check.integer("probes", probes, 2)
     layers = layers_of(weights)
-    widths = [layers[0][0].shape[1], *(len(w) for w, _ in layers)]
-    edges = [_fit(w, widths[i]) for i, (w, _) in enumerate(layers)]
-    states = [_ends(widths[0], size)]
-    for _, bias in layers[:-1]:
-        states.append(np.concatenate([bias[:, None], np.ones((len(bias), size - 1))], axis=1))
-    states.append(_ends(widths[-1], size))
-    states[-1] = states[-1] + layers[-1][1][:, None]
-    for matrix, offset in _mixing(size, rounds):
-        states = [
-            np.tanh(np.concatenate(_taken_in(states, edges, i), axis=1) @ matrix + offset)
-            for i in range(len(states))
-        ]
+    state = _inputs(probes, layers[0][0].shape[1])
     rows = []
-    for (weight, bias), state in zip(layers, states[1:], strict=True):
-        rows.append(np.concatenate([state.mean(0), state.std(0), _statistics(weight, bias)]))
+    for i, (weight, bias) in enumerate(layers):
+        taken = state @ _fit(weight, state.shape[1]).T + bias
+        rows.append(np.concatenate([_statistics(weight, bias), _messages(taken)]))
+        state = taken if i + 1 == len(layers) else np.clip(taken, 0.0, 1e6)
     table = np.array(rows)
     return np.concatenate([table.mean(0), table.std(0), table[0], table[-1]])
 
@@ -134,17 +110,17 @@ def _fit(weight: Array, below: int) -> Array:
     )  # layers that do not follow each other
 
 
-def _taken_in(states: list[Array], edges: list[Array], i: int) -> list[Array]:
-    own = states[i]
-    none = np.zeros_like(own)
-    parts = [own, none, none, none, none]
-    if i > 0:
-        w = edges[i - 1]
-        parts[1:3] = [w @ states[i - 1], np.abs(w) @ states[i - 1] / np.sqrt(w.shape[1])]
-    if i < len(edges):
-        w = edges[i]
-        parts[3:5] = [w.T @ states[i + 1], np.abs(w).T @ states[i + 1] / np.sqrt(w.shape[0])]
-    return parts
+def _messages(taken: Array) -> Array:
+    """Describe what neurons take in, (probes, neurons): log sizes and variations, shares of the active and dead."""
+    over_inputs, active = taken.std(0), taken > 0.0
+    return np.array([
+        np.log(np.abs(taken).mean() + 1e-6),
+        np.log(over_inputs.mean() + 1e-6),
+        np.log(over_inputs.std() + 1e-6),
+        np.log(taken.mean(0).std() + 1e-6),
+        float(active.mean()),
+        float((~active.any(0)).mean()),
+    ])  # fmt: skip
 
 
 def _statistics(weight: Array, bias: Array) -> Array:
