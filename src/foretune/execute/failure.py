@@ -13,7 +13,7 @@ from typing import Any
 from foretune.base.errors import ArgumentError, ArgumentTypeError
 from foretune.execute.executor import Job, Reported
 
-__all__ = ["Failure", "checked", "death", "describe", "numbers", "result", "tail"]
+__all__ = ["Failure", "checked", "cut", "death", "describe", "numbers", "result", "tail"]
 
 DETAIL = 8_000  # characters of a traceback or of output that are kept with a failure
 _HERE = Path(__file__).parent
@@ -95,6 +95,22 @@ def death(code: int) -> str:
         said = "" if code < 0 else f"exited with code {code}: "
         return f"{said}killed by signal {number} ({name})" + (f": {cause}" if cause else "")
     return f"exited with code {code}"
+
+
+def cut(reason: str) -> str | None:
+    """Say which limit cut a job short, "time" or "memory", by the sentence that it failed with; None if none did.
+
+    >>> cut("ran longer than its limit of 90 s and was killed"), cut("ValueError: lr is negative")
+    ('time', None)
+    """
+    text = reason.lower()
+    if text.startswith("ran longer than its limit") or "limit of processor time" in text:
+        return "time"
+    if any(
+        word in text for word in ("out of memory", "outofmemory", "memoryerror", "cannot allocate memory")
+    ):
+        return "memory"
+    return None
 
 
 def _number(name: str, value: Any) -> float:

@@ -53,5 +53,7 @@ class Batched(Wrapper):
             for number in seen.settled:
                 inner = self.wrapped.tell(problem, inner, seen[number])
         found = self.wrapped.ask(problem, inner, seen, n, key)
+        if len(found) < n:  # nothing is left but what this batch has tried: its results count after all
+            found = self.wrapped.ask(problem, inner, history, n, key)
         said = f"batch {first // self.size + 1}"
         return [Proposal(p.config, f"{said}: {p.reason}") for p in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.trial import FAILED
 
 __all__ = ["Observations", "observe"]
 
@@ -26,14 +27,17 @@ class Observations:
     Attributes:
         number: (n,) the trial that each row belongs to.
         place: (n,) the step, log-scaled to [0, 1]: 1 is the full length.
-        loss: (n,) finite losses; a failed or diverged trial has the worst finite one.
+        loss: (n,) finite losses; a failed or diverged trial has the worst finite one, one that a limit of
+            time or memory cut short its own so far, or the median where that is worse.
         graded: whether steps differ, so that ``place`` carries information.
+        censored: (n,) rows of trials that were cut short: their true loss is not known.
     """
 
     number: NDArray[np.intp]
     place: Array
     loss: Array
     graded: bool
+    censored: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 def observe(problem: Problem, history: History) -> Observations:
@@ -43,10 +47,15 @@ def observe(problem: Problem, history: History) -> Observations:
     two earlier rungs (each a fourth of the step before), so that a model with the step as a column
     learns what training longer does. A failed or diverged trial counts as the worst finite loss at
     full length; it is known, so it is not proposed again.
+
+    A trial that was cut by a limit of time or memory is censored: what it would have reached is not known.
+    The worst loss would be a lie about its neighbours (the best model is often the largest that fits), and
+    its last loss an invitation to be cut again. It counts as the worse of its last loss and the median.
     """
     steps = problem.steps
     span = float(np.log(steps.high / steps.low)) or 1.0
     rows: list[tuple[int, float, float]] = []
+    censored: set[int] = set()
     pending = set(history.pending)
     order = list(dict.fromkeys(history.settled))
     settled = set(order)
@@ -56,7 +65,11 @@ def observe(problem: Problem, history: History) -> Observations:
         if last != last:
             continue
         if np.isinf(last):
-            rows.append((number, 1.0, np.inf))
+            cut = history.state(number) == FAILED and "cut" in history[number].notes
+            so_far = [x for x in history.curve(number)[1] if np.isfinite(x)][-1:] if cut else []
+            rows.append((number, 1.0, so_far[0] if so_far else np.inf))
+            if cut:
+                censored.add(number)
             continue
         at, losses = history.curve(number)
         taken = [(at[-1], losses[-1])]
@@ -72,10 +85,15 @@ def observe(problem: Problem, history: History) -> Observations:
                 )
                 rows.append((number, float(np.clip(place, 0.0, 1.0)), x))
     number_, place_, loss = (np.array([r[k] for r in rows]) for k in range(3))
+    cut_ = np.array([r[0] in censored for r in rows], dtype=bool)
+    whole = np.isfinite(loss) & ~cut_
+    if whole.any():
+        middle = float(np.median(loss[whole]))
+        loss = np.where(cut_, np.where(np.isfinite(loss), np.maximum(loss, middle), middle), loss)
     finite = np.isfinite(loss)
     if finite.any():
         loss = np.where(finite, loss, loss[finite].max())
     else:
         loss = np.zeros(len(loss))
     graded = len(place_) > 0 and float(np.ptp(place_)) > 0.0
-    return Observations(number_.astype(int), place_.astype(float), loss.astype(float), graded)
+    return Observations(number_.astype(int), place_.astype(float), loss.astype(float), graded, cut_)

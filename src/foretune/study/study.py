@@ -21,6 +21,7 @@ from foretune.base import check
 from foretune.base.clock import Clock, WallClock
 from foretune.base.codec import plain
 from foretune.base.errors import ArgumentError, ConflictError, StoreError, UnknownNameError, did_you_mean
+from foretune.execute.failure import cut
 from foretune.schedule.scheduler import Done, Resume, Rung, Scheduler, Start, Verdict, Wait
 from foretune.search.sampler import Sampler
 from foretune.space.fidelity import Fidelity
@@ -646,6 +647,9 @@ class Study:
         data: dict[str, Any] = {"reason": ending.reason, "seconds": self._seconds(trial, seconds)}
         if ending.values is not None:
             data.update(values=plain(dict(ending.values)), step=ending.step)
+        limit = cut(ending.reason) if ending.state == FAILED else None
+        if limit is not None:
+            data["cut"] = limit  # what the config is worth is not known: it was not let run to its end
         if detail:
             data["detail"] = detail[-4000:]
         if mine:

@@ -246,8 +246,9 @@ class History(Sequence[Trial]):
         record.failure = data.get("reason") if state == FAILED else None
         record.reason = data.get("reason", "")
         self._spend(record, float(data.get("seconds", 0.0)))
-        if "detail" in data:
-            record.notes = {**record.notes, "detail": data["detail"]}
+        for note in ("detail", "cut"):
+            if note in data:
+                record.notes = {**record.notes, note: data[note]}
         self._commit(record)
         self.settled.append(record.number)
         if state == COMPLETE:
