@@ -31,15 +31,15 @@ def problem(high=9):
 
 def test_with_nothing_pending_it_is_sequential_ei_exactly() -> None:
     """At full length and with nothing pending, its proposals are the Gaussian process's, number by number."""
-    ours = Walk(Mobster(), problem(), failing=0, partial=0).go(14)
-    theirs = Walk(GP(), problem(), failing=0, partial=0).go(14)
+    ours = Walk(Mobster(), problem(), failing=0, partial=0).go(11)
+    theirs = Walk(GP(), problem(), failing=0, partial=0).go(11)
     assert [p.config for p in ours.proposals] == [p.config for p in theirs.proposals]
 
 
 def test_fantasies_do_not_matter_with_nothing_pending() -> None:
     """With partial runs and failures too, the number of draws changes nothing as long as nothing is pending."""
-    one = Walk(Mobster(fantasies=1), problem()).go(14)
-    many = Walk(Mobster(fantasies=20), problem()).go(14)
+    one = Walk(Mobster(fantasies=1), problem()).go(11)
+    many = Walk(Mobster(fantasies=20), problem()).go(11)
     assert [p.config for p in one.proposals] == [p.config for p in many.proposals]
 
 
@@ -120,7 +120,7 @@ def test_it_works_with_both_kinds_of_asha(scheduler) -> None:
             )
             run.report(step + 1, loss=loss)
 
-    study = Study(SPACE, steps=9, sampler="mobster", scheduler=scheduler, budget="24 trials")
+    study = Study(SPACE, steps=9, sampler="mobster", scheduler=scheduler, budget="16 trials")
     study.run(train)
     early = min(study.history.rung(1)[n] for n in range(5))
     assert min(study.history.rung(1).values()) < early

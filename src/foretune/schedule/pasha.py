@@ -72,8 +72,8 @@ class Pasha(Scheduler):
     It works as ASHA, but trials are promoted up to rung K only, K = 2 at first. While the ranking of the
     trials at rung K is not that of the same trials at the rung below (losses that noise may explain being
     equal), K grows by one. Where rankings are stable from early on, most of the cost of ASHA is saved, and
-    nobody may come to the last step: the result is the best of those that came furthest, to be trained to
-    the end (``Study.extend`` with the scheduler "full" does it).
+    nobody may come to the last step: the result is the best of those that came furthest,
+    a config to be trained anew.
 
     Args:
         eta: of eta trials at a rung, one goes on (greater than 1; need not be whole).
