@@ -68,7 +68,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def ask(self) -> Asked | None:
-        """Propose a config; None: something under way must end first."""
+        """Propose a config; None: something under way must end first, or there is nothing more to propose."""
 
     @abstractmethod
     def tell(self, token: Any, loss: float) -> float:
@@ -170,7 +170,7 @@ class Ours(Contestant):
         self._history = History(self._problem)
         self._state = self._sampler.init(self._problem)
 
-    def ask(self) -> Asked:
+    def ask(self) -> Asked | None:
         n = len(self._history)
         began = time.perf_counter()
         found = self._sampler.ask(
@@ -178,7 +178,7 @@ class Ours(Contestant):
         )
         seconds = time.perf_counter() - began
         if not found:
-            raise Unsupported(f"{self.name} has nothing more to propose after {n} trials")
+            return None
         config = dict(found[0].config)
         data = {"config": config, "plan": [1], "reason": found[0].reason}
         self._history.apply([Event("start", n, float(n), data)])

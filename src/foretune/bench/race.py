@@ -10,6 +10,7 @@ from typing import Any
 
 from foretune.base import check
 from foretune.base.codec import canonical
+from foretune.base.errors import ArgumentError
 from foretune.bench.contestant import Contestant, Unsupported
 from foretune.bench.peer import PeerError
 from foretune.bench.record import Book, Run
@@ -45,7 +46,7 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
         for t in range(trials):
             asked = contestant.ask()
             if asked is None:
-                raise PeerError(f"{contestant.name} waits although nothing is under way")
+                break  # the space is exhausted
             asks.append(asked.seconds)
             config = instance.space.check(asked.config)
             text = canonical(config)
@@ -121,6 +122,11 @@ def race(
         counts: run, there already, failed, and the tasks that a contestant does not support.
     """
     check.number("length", length, 0, open_low=True)
+    if not contestants:
+        raise ArgumentError("contestants must name at least one method (--samplers, --peers); got none.")
+    names = [c.name for c in contestants]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise ArgumentError(f"contestants names {', '.join(twice)} more than once: name each once.")
     one = run if run is not None else run_trials
     counts = {"run": 0, "there": 0, "failed": 0}
     refused: dict[str, set[str]] = {}
