@@ -86,11 +86,11 @@ def test_restricted_spaces_hold_legal_configs() -> None:
 def test_the_arm_is_found_or_named() -> None:
     """The choice that most depends on; one that is conditional, or none, is refused with a hint."""
     assert arm_of(CASH) == "algo"
-    assert arm_of(ft.Space({"x": ft.Float(0, 1)})) is None
+    assert arm_of(ft.Space({"x": ft.Float(0, 1), "act": ft.Choice(("relu", "gelu"))})) is None
     with pytest.raises(UnknownNameError, match="Did you mean 'algo'"):
         arm_of(CASH, "alg")
     with pytest.raises(UnknownNameError, match="Did you mean 'gp'"):
-        RisingBandits(inner="gpp")
+        RisingBandits(searcher="gpp")
     with pytest.raises(UnknownNameError, match="always active"):
         arm_of(CASH, "rbf")
 
@@ -104,7 +104,7 @@ def lookup(config) -> float:
 
 def test_the_better_algorithm_gets_the_trials() -> None:
     """In 60 trials the winning algorithm gets at least half of them, the others are dropped; reasons say so."""
-    sampler = RisingBandits(inner="random")
+    sampler = RisingBandits(searcher="random")
     result = ft.tune(lookup, CASH, sampler=sampler, budget="60 trials", seed=3)
     counts = {a: sum(t.config["algo"] == a for t in result.history) for a in CASH["algo"].values}
     assert counts["svm"] >= 30

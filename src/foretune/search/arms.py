@@ -25,7 +25,7 @@ def arm_of(space: Space, name: str | None = None) -> str | None:
 
     Args:
         name: an unconditional Choice of the space; None: the one that most parameters depend on, the
-            first of several, None in a space without any.
+            first of several; None if nothing depends on any.
 
     Raises:
         UnknownNameError: ``name`` is no unconditional choice of the space.
@@ -44,7 +44,7 @@ def arm_of(space: Space, name: str | None = None) -> str | None:
             )
         return name
     children = {n: sum(n in parents for parents in space.when.values()) for n in found}
-    return max(found, key=lambda n: children[n], default=None)
+    return max((n for n in found if children[n]), key=lambda n: children[n], default=None)
 
 
 def restrict(space: Space, name: str, value: Any) -> Space:
@@ -108,8 +108,9 @@ def part(problem: Problem, history: History, numbers: Iterable[int]) -> tuple[Hi
     order = {old: at for at, old in enumerate(history.settled)}  # a later place overrides an earlier one
     ends = []
     for old in sorted((o for o in wanted if history.state(o) in _ENDS), key=lambda o: order.get(o, -1)):
-        reason = history[old].failure or "as in the whole study"
-        ends.append(Event(_ENDS[history.state(old)], new[old], 0.0, {"reason": reason}))
+        trial = history[old]
+        told = {**trial.notes, "reason": trial.failure or "as in the whole study"}
+        ends.append(Event(_ENDS[trial.state], new[old], 0.0, told))
     return History(problem, begin), ends
 
 

@@ -74,14 +74,14 @@ class RisingBandits(Sampler[None]):
     """Chooses the algorithm by bounds on what each can still reach, its config by the algorithm's own searcher.
 
     The values of one choice are the arms. Arms that can still win take turns; each turn is one trial, which
-    ``inner`` proposes from the arm's trials alone. An arm is dropped for good once the best it can reach
+    ``searcher`` proposes from the arm's trials alone. An arm is dropped for good once the best it can reach
     within the budget, if its progress goes on at the present pace, is no better than what another arm has
-    (:func:`bounds`). In a space without choices there is one arm. The cost of an ask grows with the number
-    of trials, as the arm's history is retold.
+    (:func:`bounds`). Where no parameter depends on a choice, and none is named, there is one arm. The cost of
+    an ask grows with the number of trials, as the arm's history is retold.
 
     Args:
         arm: the choice that names the algorithm; None: the one on which most parameters depend.
-        inner: name of the sampler within each arm.
+        searcher: name of the sampler within each arm.
         window: C, trials over which an arm's slope is taken.
         total: T, trials in all; None: the study's budget, and where there is none, as many again as
             were begun.
@@ -100,7 +100,7 @@ class RisingBandits(Sampler[None]):
     tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
 
     arm: str | None = None
-    inner: str = "auto"
+    searcher: str = "auto"
     window: int = 7
     total: int | None = None
     best: float | None = None
@@ -108,7 +108,7 @@ class RisingBandits(Sampler[None]):
     def __post_init__(self) -> None:
         if self.arm is not None:
             check.name("arm", self.arm)
-        make(self.inner)
+        make(self.searcher)
         check.integer("window", self.window, 1)
         if self.total is not None:
             check.integer("total", self.total, 1)
@@ -120,7 +120,7 @@ class RisingBandits(Sampler[None]):
     ) -> tuple[list[list[int]], list[int], list[tuple[float, float]]]:
         """Return each arm's trials, the arms that can still win, and all bounds.
 
-        One arm in a space without choices.
+        One arm where nothing depends on a choice.
         """
         name = arm_of(problem.space, self.arm)
         if name is None:
@@ -146,7 +146,7 @@ class RisingBandits(Sampler[None]):
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         name = arm_of(problem.space, self.arm)
-        inner = make(self.inner)
+        inner = make(self.searcher)
         if name is None:
             within_one, known = follow(inner, problem, history, range(len(history)))
             return inner.ask(problem, known, within_one, n, key)
