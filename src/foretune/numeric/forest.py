@@ -137,8 +137,11 @@ def grow(
             row = row[inside]
             own = np.repeat(np.arange(len(can)), size[can])
             begin = np.concatenate([[0], np.cumsum(size[can])[:-1]])
-            pick = (rng.random((2, len(can), d)) * size[can][:, None]).astype(int) + begin[:, None]
-            first, other = row[pick[0]], row[pick[1]]  # (nodes, d) rows
+            one = (rng.random((len(can), d)) * size[can][:, None]).astype(int)
+            two = (one + 1 + (rng.random(one.shape) * (size[can][:, None] - 1)).astype(int)) % size[can][
+                :, None
+            ]
+            first, other = row[one + begin[:, None]], row[two + begin[:, None]]  # (nodes, d) rows
             each = np.arange(d)
             a, b = rows[first, each], rows[other, each]
             point = a + rng.random(a.shape) * (b - a)

@@ -101,8 +101,7 @@ class RandomForest(Sampler[None]):
     Source: Sequential Model-Based Optimization for General Algorithm Configuration
 
     Differs:
-        1. Extremely randomised trees on all the data, not bagged ones with best splits: smoother between the data, and
-           they grow all at once.
+        1. Extremely randomised trees, not best splits: smoother between the data, and they grow all at once.
         2. The variance holds the spread within leaves too.
         3. One proposal an ask, a uniform one with probability ``interleave``; SMAC alternates lists and races them.
     """

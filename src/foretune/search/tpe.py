@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from foretune.numeric.kde import Mixture, mixture
 from foretune.search.distinct import pick
 from foretune.search.opening import opening
 from foretune.search.random import draws
+from foretune.search.ranking import lateness, standing, thinned
 from foretune.search.rows import described, unseen
 from foretune.search.sampler import Proposal, Sampler
 from foretune.search.settled import Settled, settled
@@ -30,61 +30,11 @@ __entry__ = "TPE"
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-ENOUGH = 10  # trials that make a step comparable
 LEAST = 1e-3  # weight of a good trial that is no better than the best bad one
 ROUNDS = 8  # times that all candidates are drawn anew while each of them was tried already (discrete spaces)
 PATIENCE = (
     10.0  # a pending trial's weight falls to 1/e when so many, or 4 times those pending, began after it
 )
-
-
-def lateness(pending: Ints, trials: int) -> Array:
-    """Return how much each pending trial counts, (p,): exp(-age / patience), age in trials begun after it."""
-    patience = max(PATIENCE, 4.0 * len(pending))
-    return np.asarray(np.exp(-(trials - 1 - pending) / patience), dtype=float)
-
-
-def thinned(bad: Ints, most: int) -> tuple[Ints, Array]:
-    """Choose at most ``most`` of the bad trials, best first, and say how many each stands for.
-
-    The first half are kept: g matters near the good ones. The rest are evenly spaced in the order of settling.
-    """
-    if len(bad) <= most:
-        return bad, np.ones(len(bad))
-    near, rest = bad[: most // 2], np.sort(bad[most // 2 :])
-    places = ((np.arange(most - len(near)) + 0.5) * len(rest) / (most - len(near))).astype(int)
-    weight = np.ones(most)
-    weight[len(near) :] = len(rest) / (most - len(near))
-    return np.concatenate([near, rest[places]]), weight
-
-
-def standing(problem: Problem, history: History, data: Settled) -> tuple[Ints, int]:
-    """Rank the trials, best first, and say how many are comparable: the good ones come from those.
-
-    Comparable are those that reached the highest step that at least ``ENOUGH`` trials have reached; among them
-    the last loss decides. The others follow, those that came further first; failed ones come last.
-    With several goals: fronts of the comparable trials, the loneliest first within a front.
-    """
-    finite = np.isfinite(data.loss)
-    step = np.where(finite, data.step, -1.0)
-    many = int(finite.sum())
-    if many == 0:
-        return np.arange(len(step)), 0
-    if step[finite].min() == step[finite].max():
-        level = float(step[finite].max())
-    else:
-        enough = min(many, max(ENOUGH, len(problem.space) + 1))
-        level = float(np.partition(step, len(step) - enough)[len(step) - enough])
-    reached = np.minimum(step, level)
-    count = int((reached == level).sum())
-    if len(problem.goals) == 1:
-        return np.lexsort((data.loss, -reached)), count
-    from foretune.numeric.pareto import best
-
-    losses = history.losses[data.number]
-    place = np.empty(len(step))
-    place[best(losses, len(losses))] = np.arange(len(losses))
-    return np.lexsort((place, -reached)), count
 
 
 @final
@@ -111,7 +61,7 @@ class TPE(Sampler[None]):
         initial: trials before the densities speak.
         gamma: share of the trials that count as good.
         most_good: good trials at most.
-        candidates: draws that are compared; None: 8 a column, at least 24, at most 64.
+        candidates: draws that are compared.
         most: bad trials that g holds at most.
         prior: what the uniform part of each mixture counts, in trials.
 
@@ -134,7 +84,7 @@ class TPE(Sampler[None]):
     initial: int = 10
     gamma: float = 0.1
     most_good: int = 25
-    candidates: int | None = None
+    candidates: int = 24
     most: int = 256
     prior: float = 1.0
 
@@ -142,8 +92,7 @@ class TPE(Sampler[None]):
         check.integer("initial", self.initial, 2)
         check.number("gamma", self.gamma, 0.0, 0.5, open_low=True)
         check.integer("most_good", self.most_good, 1)
-        if self.candidates is not None:
-            check.integer("candidates", self.candidates, 1)
+        check.integer("candidates", self.candidates, 1)
         check.integer("most", self.most, 8)
         check.number("prior", self.prior, 0.0, open_low=True)
 
@@ -159,18 +108,22 @@ class TPE(Sampler[None]):
             rng = key.fold("tpe", i).generator()
             chosen = self._best(space, good, bad, units, away, weight, rng)
             if chosen is None:
-                more = self._rest(problem, history, good, key.fold("rest", i), found)
+                avoid = [p.config for p in found]
+                more = pick(history, draws(space, key.fold("rest", i)), 1, avoid=avoid)
                 if not more:
                     break
-                found += more
-                row = space.encode([more[0].config])
+                config, why = (
+                    more[0][0],
+                    more[0][1] or "a uniform draw: what is like the good ones was all tried",
+                )
+                row = space.encode([config])
             else:
                 row, kernel, ratio = chosen
                 config = space.decode(row)[0]
                 whose = f"near trial {numbers[kernel]}" if kernel < len(numbers) else "drawn from the prior"
-                found.append(
-                    Proposal(config, f"{self._words(ratio, len(numbers), len(data.number))}, {whose}")
-                )
+                others = len(data.number) - len(numbers)
+                why = f"{ratio:.3g} times as dense in the {len(numbers)} good as in the {others} other trials, {whose}"
+            found.append(Proposal(config, why))
             units, away = np.concatenate([units, row]), np.concatenate([away, row])
             weight = np.append(weight, 1.0)
         return found
@@ -180,8 +133,8 @@ class TPE(Sampler[None]):
     ) -> tuple[Mixture, tuple[Mixture, ...], Ints]:
         """Return l, g and the numbers of the good trials."""
         _, columns = described(problem.space)
-        order, comparable = standing(problem, history, data)
         n = int(np.isfinite(data.loss).sum())
+        order, comparable = standing(problem, history, data, self.most_good + self.most)
         k = min(math.ceil(self.gamma * n), self.most_good, max(1, (comparable + 1) // 2))
         good, bad = order[:k], order[k:]
         units = history.units
@@ -207,9 +160,8 @@ class TPE(Sampler[None]):
     ) -> tuple[Array, int, float] | None:  # fmt: skip
         """Return the best new row, (1, d), the kernel that it was drawn from and l / g; None if none is new."""
         enc, _ = described(space)
-        draws = self.candidates or min(64, max(24, 8 * space.width))
         for _ in range(ROUNDS):
-            rows, kernel = good.draw(draws, rng)
+            rows, kernel = good.draw(self.candidates, rng)
             rows = enc.snap(rows)
             ratio = (
                 good.log_density(rows)
@@ -221,24 +173,5 @@ class TPE(Sampler[None]):
                 score = ratio + np.log1p(-0.999 * weight * good.likeness(rows, away)).sum(axis=1)
             for i in np.argsort(-score, kind="stable").tolist():
                 if unseen(rows[i], units):
-                    return rows[i : i + 1], int(kernel[i]), math.exp(float(ratio[i]))
+                    return rows[i : i + 1], int(kernel[i]), math.exp(min(float(ratio[i]), 700.0))
         return None
-
-    @staticmethod
-    def _rest(
-        problem: Problem, history: History, good: Mixture, key: Key, before: list[Proposal]
-    ) -> list[Proposal]:
-        """Propose what is left: of a discrete space whose good part is used up."""
-
-        def stream() -> Iterator[Mapping[str, Any]]:
-            yield from draws(problem.space, key)
-
-        found = pick(history, stream(), 1, avoid=[p.config for p in before])
-        return [
-            Proposal(c, note or "a uniform draw: what the good density draws was all tried")
-            for c, note in found
-        ]
-
-    @staticmethod
-    def _words(ratio: float, good: int, all_: int) -> str:
-        return f"{ratio:.3g} times as dense in the {good} good as in the {all_ - good} other trials"

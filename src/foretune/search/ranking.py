@@ -1,0 +1,80 @@
+"""Ranking trials for densities: which are comparable, how much pending ones count, which few stand for many."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretune.search.settled import Settled
+from foretune.trial.history import History
+from foretune.trial.problem import Problem
+
+__all__ = ["lateness", "standing", "thinned"]
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+ENOUGH = 10  # trials that make a step comparable
+PATIENCE = (
+    10.0  # a pending trial's weight falls to 1/e when so many, or 4 times those pending, began after it
+)
+
+
+def lateness(pending: Ints, trials: int) -> Array:
+    """Return how much each pending trial counts, (p,): exp(-age / patience), age in trials begun after it."""
+    patience = max(PATIENCE, 4.0 * len(pending))
+    return np.asarray(np.exp(-(trials - 1 - pending) / patience), dtype=float)
+
+
+def thinned(bad: Ints, most: int) -> tuple[Ints, Array]:
+    """Choose at most ``most`` of the bad trials, best first, and say how many each stands for.
+
+    The first half are kept: g matters near the good ones. The rest are evenly spaced in the order of settling.
+    """
+    if len(bad) <= most:
+        return bad, np.ones(len(bad))
+    near, rest = bad[: most // 2], np.sort(bad[most // 2 :])
+    places = ((np.arange(most - len(near)) + 0.5) * len(rest) / (most - len(near))).astype(int)
+    weight = np.ones(most)
+    weight[len(near) :] = len(rest) / (most - len(near))
+    return np.concatenate([near, rest[places]]), weight
+
+
+def standing(problem: Problem, history: History, data: Settled, top: int) -> tuple[Ints, int]:
+    """Rank the trials, and say how many are comparable: the good ones come from those.
+
+    Comparable are those that reached the highest step that at least ``ENOUGH`` trials have reached; among them the
+    last loss decides. The others follow, those that came further first; failed ones come last. With several goals:
+    fronts of the comparable trials, the loneliest first within a front.
+
+    Returns:
+        (n,) positions in ``data``, the first ``top`` of them best first; and the number of comparable ones.
+    """
+    finite = np.isfinite(data.loss)
+    many = int(finite.sum())
+    step = np.where(finite, data.step, -1.0)
+    highest = float(step.max())
+    if many and bool((step[finite] == highest).all()):
+        level = highest
+    else:
+        enough = max(1, min(many, max(ENOUGH, len(problem.space) + 1)))
+        level = float(np.partition(step, len(step) - enough)[len(step) - enough])
+    reached = np.minimum(step, level)
+    count = int((reached == level).sum()) if many else 0
+    if len(problem.goals) > 1:
+        from foretune.numeric.pareto import best
+
+        losses = history.losses[data.number]
+        place = np.empty(len(step))
+        place[best(losses, len(losses))] = np.arange(len(losses))
+        return np.lexsort((place, -reached)), count
+    if count < many:
+        return np.lexsort((data.loss, -reached)), count
+    if top >= len(step):
+        return np.argsort(data.loss, kind="stable"), count
+    # Not all need sorting. Ties at the boundary go to the earlier trial, whatever the partition did.
+    edge = np.partition(data.loss, top)[top]
+    first = np.flatnonzero(data.loss < edge)
+    tied = np.flatnonzero(data.loss == edge)
+    rest = np.flatnonzero(data.loss > edge)
+    return np.concatenate([first[np.argsort(data.loss[first], kind="stable")], tied, rest]), count
