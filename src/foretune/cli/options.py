@@ -7,7 +7,7 @@ from typing import Any
 
 from foretune.base.errors import ArgumentError
 
-__all__ = ["read_algorithm", "read_devices", "read_limit", "read_start"]
+__all__ = ["read_algorithm", "read_devices", "read_fixed", "read_limit", "read_start"]
 
 
 def read_limit(text: str | None) -> float | None:
@@ -46,6 +46,24 @@ def read_devices(text: str | None) -> Any:
 def read_start(text: str) -> dict[str, Any]:
     """Read a config to train first: ``{"lr": 0.1}``."""
     return _mapping("--start", text)
+
+
+def read_fixed(texts: list[str] | None) -> dict[str, Any]:
+    """Read ``["lr=0.1", "opt=adam"]``: values are JSON, or else words.
+
+    >>> read_fixed(["lr=0.1", "opt=adam", "nesterov=true"])
+    {'lr': 0.1, 'opt': 'adam', 'nesterov': True}
+    """
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not name.strip() or not equals or not value.strip():
+            raise ArgumentError(f"--fix must read like lr=0.1; got {text!r}.")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value.strip()
+    return found
 
 
 def _mapping(option: str, text: str) -> dict[str, Any]:

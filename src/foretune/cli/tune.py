@@ -82,6 +82,18 @@ def tune(
     start: Annotated[
         list[str] | None, typer.Option(metavar="JSON", help="A config to train first; repeat for more.")
     ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Hold a choice at a value; repeat for more."),
+    ] = None,
+    warm_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STORE[:NAME]", help="Learn from an earlier study; repeat for more."),
+    ] = None,
+    ask_cap: Annotated[
+        str | None,
+        typer.Option(metavar="CAP", help="Processor time of an ask at most: 2s, 5% of a trial, off."),
+    ] = None,
     metrics_file: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Where the command writes its metrics, if not to stdout."),
@@ -92,7 +104,7 @@ def tune(
     """Tune."""
     from foretune.base import check
     from foretune.cli.driving import conclude, drive_here
-    from foretune.cli.options import read_algorithm, read_devices, read_limit, read_start
+    from foretune.cli.options import read_algorithm, read_devices, read_fixed, read_limit, read_start
     from foretune.cli.training import Training
     from foretune.cli.words import show_plan
     from foretune.execute.devices import slots
@@ -102,8 +114,11 @@ def tune(
     from foretune.space.files import read_space
     from foretune.store import open_store
     from foretune.store.address import study_name
+    from foretune.study.asking import AskCap
     from foretune.study.budget import Budget
+    from foretune.study.earlier import all_earlier, learning_from
     from foretune.study.study import Study
+    from foretune.study.tune import holding
     from foretune.trial.constraint import parse_constraints
     from foretune.trial.goal import parse_goals
 
@@ -126,6 +141,8 @@ def tune(
     proposer = None if named_sampler is None else make_sampler(named_sampler[0], **named_sampler[1])
     planner = None if named_scheduler is None else make_scheduler(named_scheduler[0], **named_scheduler[1])
     first = [read_start(text) for text in start or ()]
+    held, cap = read_fixed(fix), AskCap.parse(ask_cap)
+    sources = all_earlier(list(warm_from)) if warm_from else ()
     given = read_devices(devices)
     slots(workers, given)
     if choices is not None:
@@ -147,6 +164,10 @@ def tune(
             raise _no_space(name, known)
         training = _new(training, allowed, proposer, planner, axis)
         place = place or open_store(store)
+    if sources and name not in known:
+        proposer = learning_from(sources, proposer)
+    if held:
+        proposer = holding(held, proposer, place, name)
     study = Study(
         choices,
         goals,
@@ -159,6 +180,7 @@ def tune(
         seed=seed,
         constraints=bounds,
         about={"train": training.about()},
+        ask_cap=cap,
     )
     training.check(study.problem.space)
     _hint_unused(screen, training, study.problem.space)

@@ -121,7 +121,7 @@ class Study:
         keep: str = "best",
         constraints: Any = None,
         about: Mapping[str, Any] | None = None,
-        ask_cap: Union[float, str, None] = None,
+        ask_cap: Union[float, str, AskCap, None] = None,
     ) -> None:
         self.name = check.name("name", name)
         self.store = open_store(store)

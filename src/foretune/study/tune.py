@@ -25,7 +25,7 @@ from foretune.study.result import Result
 from foretune.study.study import Study
 from foretune.trial.goal import Goal
 
-__all__ = ["tune"]
+__all__ = ["holding", "tune"]
 
 
 def tune(
@@ -117,7 +117,7 @@ def tune(
         if warm_from is not None and not opened.version(name):
             sampler = learning_from(warm_from, sampler)
         if fixed:
-            sampler = _holding(fixed, sampler, opened, name)
+            sampler = holding(fixed, sampler, opened, name)
         study = Study(
             as_space(space), goal, sampler=sampler, scheduler=scheduler, steps=steps, store=opened,
             name=name, budget=budget, seed=seed, constraints=constraints, **options,
@@ -127,7 +127,7 @@ def tune(
         return study.run(train, running, limit=most, watch=watch)
 
 
-def _holding(
+def holding(
     fixed: Mapping[str, Any], sampler: Union[str, Sampler[Any], None], store: Store, name: str
 ) -> Sampler[Any]:
     """Wrap the sampler that was given, or that a stored study has, so that it holds some parameters."""
