@@ -107,7 +107,7 @@ class PopulationBasedTraining(Scheduler):
     resample: float = 0.25
     fixed: tuple[str, ...] = ()
 
-    tags: ClassVar[frozenset[str]] = frozenset({"multi-fidelity", "inherits"})
+    tags: ClassVar[frozenset[str]] = frozenset({"multi-fidelity"})
 
     def __post_init__(self) -> None:
         if self.population is not None:

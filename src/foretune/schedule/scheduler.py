@@ -113,7 +113,10 @@ class Scheduler(ABC):
         At each promotion the trial is among the best floor(n / eta) of its rung at that moment.
 
     Tags: ``judges`` reads reports between plans (the engine then consults ``judge`` at each report;
-    other schedulers are consulted only when a plan's ``until`` is reached), ``multi-fidelity``.
+    other schedulers are consulted only when a plan's ``until`` is reached), ``multi-fidelity`` (it
+    compares trials before their end, so that a study needs steps), ``multi-objective`` (it compares by all
+    goals), ``extends`` (it is made to go on when full trials become longer: the checkpoints of complete
+    trials are kept for that).
     """
 
     tags: ClassVar[frozenset[str]] = frozenset()
