@@ -193,7 +193,7 @@ class DeepKernel:
 
 def _coordinates(embed: Map, c: Array) -> tuple[Array, Array]:
     """Map features, unknown ones to the mean of the known; return the coordinates and that mean."""
-    known = np.isfinite(c).all(axis=1)
+    known = np.asarray(np.isfinite(c).all(axis=1))
     z = embed(np.where(known[:, None], c, embed.centre))
     typical = z[known].mean(0) if known.any() else z.mean(0)
     return np.where(known[:, None], z, typical), typical

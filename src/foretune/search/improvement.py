@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,12 @@ Array = NDArray[np.float64]
 
 SAME = 1e-9  # rows closer than this in each column are one config
 CENTRES = 4  # best rows whose neighbourhoods are searched
-TILT = 1e-4  # step of the differences that stand in for a gradient
 
 
 class Model(ABC):
     """A model of (warped) losses over rows of the unit cube; a row's last column is the step if steps differ."""
+
+    TILT: ClassVar[float] = 1e-4  # step of the differences that stand in for a gradient
 
     @abstractmethod
     def mean(self, rows: Array) -> Array:
@@ -60,11 +61,11 @@ class Model(ABC):
     def gradient(self, rows: Array, best: float) -> tuple[Array, Array]:
         """Return values (m,) and gradients (m, d); here by central differences, NaN columns left at zero."""
         m, d = rows.shape
-        shift = TILT * np.eye(d)
+        shift = self.TILT * np.eye(d)
         around = np.concatenate([rows[:, None] + shift, rows[:, None] - shift], axis=1)
         found = self.value(np.concatenate([rows, around.reshape(-1, d)]), best)
         sides = found[m:].reshape(m, 2, d)
-        slope = (sides[:, 0] - sides[:, 1]) / (2.0 * TILT)
+        slope = (sides[:, 0] - sides[:, 1]) / (2.0 * self.TILT)
         return found[:m], np.where(np.isnan(rows) | ~np.isfinite(slope), 0.0, slope)
 
     def move(self, row: Array, known: Array, enc: Encoding) -> tuple[Array, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from foretune.base.lazy import require
 from foretune.numeric.curves.pfn import LEAST, MOST, TAIL, WEIGHTS, scaling, tokens
 from foretune.numeric.curves.prior import sample
 
-__all__ = ["batch", "main", "train"]
+__all__ = ["batch", "initial", "learn", "main", "train"]
 
 Array = NDArray[Any]
 
@@ -66,7 +67,10 @@ def lengths(draw: np.random.Generator) -> int:
     return round(float(np.exp(draw.uniform(np.log(LEAST), np.log(MOST)))))
 
 
-def initial(draw: np.random.Generator) -> dict[str, Array]:
+def initial(
+    draw: np.random.Generator, features: int = 4, bins: int = BINS,
+    layers: int = LAYERS, width: int = WIDTH, inner: int = INNER,
+) -> dict[str, Array]:  # fmt: skip
     """Draw initial weights: normal with variance 1 / inputs (the last layers of a block smaller)."""
 
     def dense(rows: int, columns: int, gain: float = 1.0) -> Array:
@@ -77,42 +81,43 @@ def initial(draw: np.random.Generator) -> dict[str, Array]:
         return np.zeros(size, dtype=np.float32)
 
     w = {
-        "in.w": dense(4, WIDTH),
-        "in.b": zeros(WIDTH),
-        "embed.w": dense(WIDTH, WIDTH),
-        "embed.b": zeros(WIDTH),
+        "in.w": dense(features, width),
+        "in.b": zeros(width),
+        "embed.w": dense(width, width),
+        "embed.b": zeros(width),
     }
-    w["seen"] = dense(1, WIDTH)[0]
-    less = 1.0 / np.sqrt(2.0 * LAYERS)
-    for i in range(LAYERS):
+    w["seen"] = dense(1, width)[0]
+    less = 1.0 / np.sqrt(2.0 * layers)
+    for i in range(layers):
         for name, rows, columns, gain in (
-            ("q", WIDTH, WIDTH, 1.0), ("kv", WIDTH, 2 * WIDTH, 1.0), ("o", WIDTH, WIDTH, less),
-            ("up", WIDTH, INNER, 1.4), ("down", INNER, WIDTH, less),
+            ("q", width, width, 1.0), ("kv", width, 2 * width, 1.0), ("o", width, width, less),
+            ("up", width, inner, 1.4), ("down", inner, width, less),
         ):  # fmt: skip
             w[f"{i}.{name}.w"], w[f"{i}.{name}.b"] = dense(rows, columns, gain), zeros(columns)
         for name in ("norm1", "norm2"):
-            w[f"{i}.{name}.g"], w[f"{i}.{name}.b"] = 1.0 + zeros(WIDTH), zeros(WIDTH)
-    w["out.norm.g"], w["out.norm.b"] = 1.0 + zeros(WIDTH), zeros(WIDTH)
-    w["out.w"], w["out.b"] = dense(WIDTH, BINS, 0.1), zeros(BINS)
+            w[f"{i}.{name}.g"], w[f"{i}.{name}.b"] = 1.0 + zeros(width), zeros(width)
+    w["out.norm.g"], w["out.norm.b"] = 1.0 + zeros(width), zeros(width)
+    w["out.w"], w["out.b"] = dense(width, bins, 0.1), zeros(bins)
     return w
 
 
-def logits(w: dict[str, Any], context: Any, asked: Any) -> Any:
+def logits(w: dict[str, Any], context: Any, asked: Any, heads: int = HEADS) -> Any:
     """Run the network in torch: the twin of ``Pfn.log_mass``, before the softmax."""
     torch = require("torch", "Training the prior-fitted network")
     functional = torch.nn.functional
+    width = w["in.w"].shape[1]
 
     def norm(x: Any, name: str) -> Any:
-        return functional.layer_norm(x, (WIDTH,), w[f"{name}.g"], w[f"{name}.b"])
+        return functional.layer_norm(x, (width,), w[f"{name}.g"], w[f"{name}.b"])
 
     def split(x: Any) -> Any:
-        return x.reshape(*x.shape[:2], HEADS, -1).transpose(1, 2)
+        return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
     n = context.shape[1]
     x = torch.cat([context, asked], dim=1)
     x = functional.relu(x @ w["in.w"] + w["in.b"]) @ w["embed.w"] + w["embed.b"]
     x = torch.cat([x[:, :n] + w["seen"], x[:, n:]], dim=1)
-    for i in range(LAYERS):
+    for i in range(sum(name.endswith(".q.w") for name in w)):
         h = norm(x, f"{i}.norm1")
         q = split(h @ w[f"{i}.q.w"] + w[f"{i}.q.b"])
         k, v = (split(p) for p in (h[:, :n] @ w[f"{i}.kv.w"] + w[f"{i}.kv.b"]).chunk(2, dim=-1))
@@ -142,6 +147,58 @@ def densities(edges: Any, u: Any, torch: Any) -> tuple[Any, Any]:
     return k, torch.where(k == 0, left, torch.where(k == len(edges), right, inside))
 
 
+def learn(
+    start: dict[str, Array],
+    edges: Array,
+    batches: Callable[[], tuple[Array, Array, Array]],
+    steps: int,
+    rate: float = _RATE,
+    log: bool = True,
+    heads: int = HEADS,
+) -> tuple[dict[str, Array], float]:
+    """Fit weights to draws of a prior by AdamW; return them and the mean loss of the last tenth (nats of u).
+
+    Args:
+        start: initial weights.
+        edges: inner edges of the bins.
+        batches: draws features of seen and asked tokens, and outcomes u.
+        steps: of the optimizer.
+        rate: peak learning rate; it warms up over 200 steps (a tenth of a short training), then falls as a cosine.
+        log: whether to print the loss on the way.
+        heads: of the attention.
+    """
+    torch = require("torch", "Training the prior-fitted network")
+    w = {k: torch.tensor(v, requires_grad=True) for k, v in start.items()}
+    optimizer = torch.optim.AdamW(list(w.values()), lr=rate, betas=(0.9, 0.98), weight_decay=1e-4)
+    bins = torch.tensor(edges, dtype=torch.float32)
+    mean = {k: v.detach().clone() for k, v in w.items()}
+    recent: list[float] = []
+    began = time.perf_counter()
+    for step in range(steps):
+        warm = min((step + 1) / min(200.0, max(1.0, steps / 10)), 1.0)
+        lr = rate * warm * 0.5 * (1.0 + float(np.cos(np.pi * step / steps))) + 1e-6
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        context, asked, u = (torch.from_numpy(a) for a in batches())
+        k, inside = densities(bins, u, torch)
+        score = torch.log_softmax(logits(w, context, asked, heads), dim=-1).gather(-1, k[..., None])[..., 0]
+        loss = -(score + inside).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(w.values()), 1.0)
+        optimizer.step()
+        recent.append(float(loss.detach()))
+        if step >= steps * 0.9:  # the mean of the last weights generalises a little better
+            share = 1.0 / (step - int(np.ceil(steps * 0.9)) + 1)
+            for name, value in w.items():
+                mean[name] += share * (value.detach() - mean[name])
+        if log and (step + 1) % 200 == 0:
+            seconds = time.perf_counter() - began
+            print(f"step {step + 1}: loss {np.mean(recent[-200:]):.4f}, {seconds:.0f} s", flush=True)
+    final = float(np.mean(recent[-max(1, steps // 10) :]))
+    return {k: v.numpy() for k, v in mean.items()}, final
+
+
 def train(
     steps: int, seed: int, tokens_a_step: int = 6000, log: bool = True, edges: Array | None = None
 ) -> tuple[dict[str, Array], Array, float]:
@@ -153,42 +210,16 @@ def train(
         log: whether to print the loss on the way.
         edges: the bins; found from the prior if None.
     """
-    torch = require("torch", "Training the prior-fitted network")
     key = Key.of(seed)
     edges = edges_of(key.fold("edges")) if edges is None else edges
-    start = initial(key.fold("weights").generator())
-    w = {k: torch.tensor(v, requires_grad=True) for k, v in start.items()}
-    optimizer = torch.optim.AdamW(list(w.values()), lr=_RATE, betas=(0.9, 0.98), weight_decay=1e-4)
-    bins, draw = torch.tensor(edges, dtype=torch.float32), key.fold("curves").generator()
-    mean = {k: v.detach().clone() for k, v in w.items()}
-    recent: list[float] = []
-    began = time.perf_counter()
-    for step in range(steps):
-        warm = min((step + 1) / 200.0, 1.0)
-        lr = _RATE * warm * 0.5 * (1.0 + float(np.cos(np.pi * step / steps))) + 1e-6
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    draw = key.fold("curves").generator()
+
+    def batches() -> tuple[Array, Array, Array]:
         n = lengths(draw)
-        context, asked, u = (
-            torch.from_numpy(a) for a in batch(max(32, tokens_a_step // (n + ASKED)), n, draw)
-        )
-        k, inside = densities(bins, u, torch)
-        score = torch.log_softmax(logits(w, context, asked), dim=-1).gather(-1, k[..., None])[..., 0]
-        loss = -(score + inside).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(w.values()), 1.0)
-        optimizer.step()
-        recent.append(float(loss.detach()))
-        if step >= steps * 0.9:  # the mean of the last weights generalises a little better
-            rate = 1.0 / (step - int(np.ceil(steps * 0.9)) + 1)
-            for name, value in w.items():
-                mean[name] += rate * (value.detach() - mean[name])
-        if log and (step + 1) % 200 == 0:
-            seconds = time.perf_counter() - began
-            print(f"step {step + 1}: loss {np.mean(recent[-200:]):.4f}, {seconds:.0f} s", flush=True)
-    final = float(np.mean(recent[-max(1, steps // 10) :]))
-    return {k: v.numpy() for k, v in mean.items()}, edges, final
+        return batch(max(32, tokens_a_step // (n + ASKED)), n, draw)
+
+    weights, loss = learn(initial(key.fold("weights").generator()), edges, batches, steps, _RATE, log)
+    return weights, edges, loss
 
 
 def main() -> None:
