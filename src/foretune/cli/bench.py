@@ -257,7 +257,7 @@ def _tables(screen: Screen, found: dict[str, Any], by_task: bool) -> None:
             [
                 r["contestant"],
                 r["as good as"],
-                f"{r['median share']:.2f}",
+                _share(r["median share"]),
                 *(f"{r[c]:.0%}" for c in columns[3:]),
             ]
             for r in found["reach"]
@@ -277,6 +277,10 @@ def _tables(screen: Screen, found: dict[str, Any], by_task: bool) -> None:
         screen.say(f"set aside: {name} ({why})")
     if found["errors"]:
         screen.say(f"{len(found['errors'])} runs ended in an error; the first: {found['errors'][0]}")
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}" if value <= 1.0 else "not reached"
 
 
 def tasks(
