@@ -34,6 +34,7 @@ __entry__ = "Carbs"
 
 Array = NDArray[np.float64]
 
+CELLS = 2_000_000  # candidates times columns at most: a bound on an ask's work in many dimensions
 REDRAWN = 0.3  # chance that a candidate draws a category anew
 FEWEST = 3  # trials that a model, or a law, needs
 
@@ -176,7 +177,8 @@ class Carbs(Sampler[None]):
             price_at, value_at, members = _front(own, mean)
             origins = history.units[tried[members]]
             origins = np.where(np.isnan(origins), rng.random(origins.shape), origins)
-            rows = around(enc, origins, step, self.candidates * len(step), rng)
+            wanted = min(self.candidates * len(step), max(self.candidates, CELLS // len(step)))
+            rows = around(enc, origins, step, wanted, rng)
             log_price = np.zeros(len(rows))
             if price is not None:
                 log_price = price.warp.inverse(price.predict(frame.lift(rows))[0])

@@ -180,7 +180,8 @@ class CMAES(Sampler[State]):
             "verbose": -9,
             "verb_log": 0,
         }
-        coarse = np.array([0.5 / enc.steps[j] if enc.steps[j] else 0.0 for j in numbers])
+        # never above the first deviation, which an int of one value would otherwise ask for
+        coarse = np.array([min(0.5 / enc.steps[j], self.step) if enc.steps[j] else 0.0 for j in numbers])
         if coarse.any():
             options["minstd"] = coarse
         es = cma.CMAEvolutionStrategy(
