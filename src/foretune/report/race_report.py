@@ -92,7 +92,8 @@ def race_report(found: Mapping[str, Any], title: str = "A race of search methods
         columns = ["contestant", "as good as", "median share", "within two thirds", "within a tenth"]
         page.table(
             columns,
-            [[r["contestant"], r["as good as"], round(r["median share"], 2) if r["median share"] <= 1.0 else "not reached",
+            [[r["contestant"], r["as good as"],
+              round(r["median share"], 2) if r["median share"] <= 1.0 else "not reached",
               *(f"{100 * r[c]:.0f} %" for c in columns[3:])]
              for r in found["reach"]],
             f"How soon each is as good as another at the end: shares of the length ({found['axis']}), by task.",
