@@ -83,6 +83,10 @@ def test_the_pick_obeys_a_limit_and_stands_on_the_front() -> None:
     picked = sampler.recommend(result.history, within=limit)
     assert picked.number == front[len(front) // 2].number
     assert sampler.recommend(result.history, within=1e-9) is None
+    near = sampler.recommend(result.history, tolerance=0.02)
+    assert near.values["loss"] <= min(losses) + 0.02
+    cheaper = [t for t in front if t.values["flops"] < near.values["flops"]]
+    assert all(t.values["loss"] > min(losses) + 0.02 for t in cheaper)
 
 
 def test_seconds_are_the_cost_unless_named() -> None:

@@ -135,11 +135,15 @@ class Tradeoff(Sampler[None]):
         predicted = f"{goal.metric} {value:.3g} +- {doubt:.2g} at {self.cost} {price:.3g} predicted"
         return f"{self.acquisition}: {predicted}; {shown(problem.space, row)}"
 
-    def recommend(self, history: History, within: float | None = None) -> Trial | None:
+    def recommend(
+        self, history: History, within: float | None = None, tolerance: float | None = None
+    ) -> Trial | None:
         """Return the complete, feasible trial of least loss + weight * log(cost); None if there is none.
 
         Args:
-            within: a limit of the cost; then it is the trial of least loss among those within it.
+            within: a limit of the cost: only trials within it count, and the loss alone decides.
+            tolerance: how much worse than the least loss (within the limit) a trial may be, in the unit
+                of the goal; the cheapest of these is returned.
         """
         numbers, losses, cost = self._results(history)
         if within is not None:
@@ -147,7 +151,11 @@ class Tradeoff(Sampler[None]):
             numbers, losses, cost = numbers[cheap], losses[cheap], cost[cheap]
         if not len(numbers):
             return None
-        value = losses + (self.weight * cost if within is None else 0.0)
+        if tolerance is not None:
+            near = losses <= losses.min() + check.number("tolerance", tolerance, 0.0)
+            value = np.where(near, cost, np.inf)
+        else:
+            value = losses + (self.weight * cost if within is None else 0.0)
         found: Trial = history[int(numbers[int(np.argmin(value))])]
         return found
 
