@@ -160,3 +160,13 @@ def test_wrong_arguments_are_named(call, words):
     """A number out of range is refused with the argument's name."""
     with pytest.raises(ArgumentError, match=words):
         call()
+
+
+def test_a_command_is_told_the_folders() -> None:
+    """Placeholders name the checkpoints to start from and to learn from; empty where there are none."""
+    from foretune.execute.executor import Job
+    from foretune.execute.template import values_of
+
+    told = values_of(Job(3, {"x": 0.5}, weights="/w", teacher="/t"))
+    assert (told["weights"], told["teacher"], told["x"]) == ("/w", "/t", 0.5)
+    assert values_of(Job(3, {}))["teacher"] == ""

@@ -59,7 +59,7 @@ class CommandTarget:
     """Runs a command for each job: any program in any language can be tuned.
 
     The command gets its choices through placeholders (``--lr {lr}``, ``{lr:.3g}``; also ``{until}``,
-    ``{start}``, ``{checkpoint}``, ``{weights}``, ``{seed}``, ``{number}``; a literal brace is ``{{``) or
+    ``{start}``, ``{checkpoint}``, ``{weights}``, ``{teacher}``, ``{seed}``, ``{number}``; a literal brace is ``{{``) or
     through the environment: FORETUNE_CONFIG (JSON), FORETUNE_CONFIG_FILE (a file with the same), and
     FORETUNE_UNTIL, FORETUNE_START and so on.
 

@@ -9,6 +9,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,9 +35,7 @@ def environment(job: Job, folder: str) -> dict[str, str]:
     config = json.dumps(plain(job.config))
     path = Path(folder) / "config.json"
     path.write_text(config, encoding="utf-8")
-    values = values_of(
-        Job(job.number, {}, job.start, job.until, job.seed, job.checkpoint, weights=job.weights)
-    )
+    values = values_of(replace(job, config={}))
     return {
         "FORETUNE_CONFIG": config,
         "FORETUNE_CONFIG_FILE": str(path),

@@ -14,7 +14,7 @@ from foretune.execute.executor import Job
 
 __all__ = ["RESERVED", "fill", "placeholders", "validate", "values_of"]
 
-RESERVED = ("until", "start", "checkpoint", "seed", "number", "weights")
+RESERVED = ("until", "start", "checkpoint", "seed", "number", "weights", "teacher")
 
 
 def _parse(text: str) -> list[tuple[str, str | None, str]]:
@@ -94,6 +94,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "number": job.number,
         "weights": job.weights or "",
+        "teacher": job.teacher or "",
     }
     return {**own, **job.config}
 
