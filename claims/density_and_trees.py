@@ -196,14 +196,14 @@ def main() -> None:
         "--only", nargs="*", choices=["cqr", "tpe", "random_forest"], default=["cqr", "tpe", "random_forest"]
     )
     args = parser.parse_args()
-    records = (
-        {r["title"]: r for r in map(json.loads, RESULTS.read_text().splitlines())} if RESULTS.exists() else {}
-    )
     found = [conformal(args.seeds)] if "cqr" in args.only else []
     for name in args.only:
         if name in CLAIMS:
             record = against_random(name, *CLAIMS[name], args.seeds)
             found += [record] if record is not None else []
+    records = (
+        {r["title"]: r for r in map(json.loads, RESULTS.read_text().splitlines())} if RESULTS.exists() else {}
+    )
     records |= {r["title"]: r for r in found}
     RESULTS.write_text("".join(json.dumps(r) + "\n" for r in records.values()), encoding="utf-8")
     for r in found:

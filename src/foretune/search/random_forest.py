@@ -17,11 +17,11 @@ from foretune.numeric.kde import normal_mass
 from foretune.numeric.surrogate import representative
 from foretune.search.distinct import pick
 from foretune.search.encoding import Encoding
-from foretune.search.observations import Observations, observe
 from foretune.search.opening import opening
 from foretune.search.random import draws
 from foretune.search.rows import described, unseen
 from foretune.search.sampler import Proposal, Sampler
+from foretune.search.settled import settled
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
@@ -30,6 +30,7 @@ __all__ = ["RandomForest"]
 __entry__ = "RandomForest"
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.intp]
 
 UNIFORM = 500  # uniform candidates
 STARTS = 8  # rows that local search starts from: half the best tried, half the best candidates
@@ -88,7 +89,7 @@ class RandomForest(Sampler[None]):
     losses above the best (``numeric/forest.py``); their mean and variance give expected improvement, which local
     search climbs from the best tried configs and the best of 500 uniform ones. Now and then a uniform draw is
     proposed instead, so that no part of the space is left out for ever. Choices, ints and inactive parameters are
-    what trees are good at. The step is a column, so that partial runs take part; failed trials count as the worst
+    what trees are good at. A partial run counts by its latest loss, at whatever step; a failed trial as the worst
     loss; pending ones are taken to give what the forest predicts. NumPy is all it needs.
 
     Args:
@@ -122,69 +123,63 @@ class RandomForest(Sampler[None]):
         check.integer("most", self.most, 20)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
-        data = observe(problem, history)
-        silent = len(set(data.number.tolist())) < 2 or not problem.space.width or np.ptp(data.loss) == 0.0
+        data = settled(history)
+        finite = np.isfinite(data.loss)
+        silent = finite.sum() < 2 or not problem.space.width or np.ptp(data.loss[finite]) == 0.0
         missing = n if silent else max(0, min(n, self.initial - len(history)))
         found = opening(problem, history, missing, self.initial, "random_forest") if missing else []
-        for i in range(len(found), n if not silent else 0):
-            more = self._one(problem, history, data, key.fold("forest", i), found)
+        if len(found) == n or silent:
+            return found
+        loss = np.where(finite, data.loss, data.loss[finite].max())
+        keep = representative(loss, self.most)
+        for i in range(len(found), n):
+            more = self._one(problem, history, data.number[keep], loss[keep], key.fold("forest", i), found)
             if more is None:
                 break
             found.append(more)
         return found
 
     def _one(
-        self, problem: Problem, history: History, data: Observations, key: Key, before: list[Proposal]
+        self, problem: Problem, history: History, number: Ints, loss: Array, key: Key, before: list[Proposal]
     ) -> Proposal | None:
         space, rng = problem.space, key.generator()
         avoid = [p.config for p in before]
-        why = ""
+        why = f"a uniform draw, as {self.interleave:.0%} of the proposals are"
         if rng.random() >= self.interleave:
             units = history.units
             if avoid:
                 units = np.concatenate([units, space.encode(avoid)])
-            pending = [*history.pending, *range(len(history), len(units))]
-            chosen = self._best(problem, units, np.array(pending, dtype=int), data, rng)
+            pending = np.array([*history.pending, *range(len(history), len(units))], dtype=int)
+            chosen = self._best(problem, units, pending, number, loss, rng)
             if chosen is not None:
                 return chosen
             why = "a uniform draw: the candidates were all tried"
         uniform = pick(history, draws(space, key.fold("uniform")), 1, avoid)
-        why = why or f"a uniform draw, as {self.interleave:.0%} of the proposals are"
         return Proposal(uniform[0][0], uniform[0][1] or why) if uniform else None
 
     def _best(
         self,
         problem: Problem,
         units: Array,
-        pending: NDArray[np.intp],
-        data: Observations,
+        pending: Ints,
+        number: Ints,
+        loss: Array,
         rng: np.random.Generator,
     ) -> Proposal | None:
         space = problem.space
         enc, _ = described(space)
-        keep = representative(data.loss, self.most)
-        number, loss = data.number[keep], data.loss[keep]
         rows = units[number]
         z, low, offset = warped(loss)
-        levels = (*enc.levels, 0) if data.graded else enc.levels
-
-        def lift(x: Array, place: Array | float = 1.0) -> Array:
-            if not data.graded:
-                return x
-            last = np.broadcast_to(np.asarray(place, dtype=float), (len(x),))
-            return np.concatenate([x, last[:, None]], axis=1)
-
-        given = lift(rows, data.place[keep])
-        forest = grow(given, z, levels, rng, trees=self.trees, leaf=LEAF)
+        forest = grow(rows, z, enc.levels, rng, trees=self.trees, leaf=LEAF)
         if len(pending):
-            believed, _ = forest.predict(lift(units[pending]))
-            given, z = np.concatenate([given, lift(units[pending])]), np.concatenate([z, believed])
-            forest = grow(given, z, levels, rng, trees=self.trees, leaf=LEAF)
+            believed, _ = forest.predict(units[pending])
+            given, z = np.concatenate([rows, units[pending]]), np.concatenate([z, believed])
+            forest = grow(given, z, enc.levels, rng, trees=self.trees, leaf=LEAF)
         order = np.argsort(z[: len(rows)], kind="stable")
         best = float(z[order[0]])
 
         def value(x: Array) -> Array:
-            mean, variance = forest.predict(lift(x))
+            mean, variance = forest.predict(x)
             return (
                 expected_improvement(mean, variance, best) - 1e-12 * mean
             )  # the mean decides among the hopeless
@@ -192,7 +187,7 @@ class RandomForest(Sampler[None]):
         x, v = climbed(enc, value, rows[order[: STARTS // 2]], rng)
         for i in np.argsort(-v, kind="stable").tolist():
             if unseen(x[i], units):
-                mean, variance = forest.predict(lift(x[i : i + 1]))
+                mean, variance = forest.predict(x[i : i + 1])
                 config = space.decode(x[i : i + 1])[0]
                 return Proposal(
                     config, explain(float(mean[0]), float(variance[0]), best, low, offset, x[i], rows, number)
@@ -229,7 +224,7 @@ def climbed(
 
 def explain(
     mean: float, variance: float, best: float, low: float, offset: float, row: Array, rows: Array,
-    number: NDArray[np.intp],
+    number: Ints,
 ) -> str:  # fmt: skip
     """Say what a proposal promises, in the goal's unit, and which trial it is nearest to."""
     z = mean + math.sqrt(variance) * NORMAL
