@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
+from weakref import WeakKeyDictionary
 
 from foretune.base import check
 from foretune.base.key import Key
@@ -20,6 +22,7 @@ from foretune.trial.trial import Plan
 __entry__ = "Pasha"
 
 PERCENTILE = 0.9  # of the gaps between curves that cross twice: the paper's N = 90
+_MEMO: WeakKeyDictionary[History, dict[tuple[tuple[int, ...], float], float]] = WeakKeyDictionary()
 MOST = 40  # curves of which gaps are measured: the best of the highest rung
 
 
@@ -44,6 +47,21 @@ def tolerance(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> floa
             gaps.append(abs(pairs[-1][0] - pairs[-1][1]))
     finite = sorted(g for g in gaps if math.isfinite(g))
     return round(finite[math.ceil(PERCENTILE * len(finite)) - 1], 12) if finite else 0.0
+
+
+def noise(history: History, numbers: tuple[int, ...], step: float) -> float:
+    """Return the tolerance of some trials' curves up to a rung; looked up where it was asked before.
+
+    Up to a rung that all have passed, curves do not change any more.
+    """
+    memo = _MEMO.setdefault(history, {})
+    if (numbers, step) not in memo:
+        curves = []
+        for steps, losses in map(history.curve, numbers):
+            count = bisect.bisect_left(steps, step) + 1
+            curves.append((steps[:count], losses[:count]))
+        memo[numbers, step] = tolerance(curves)
+    return memo[numbers, step]
 
 
 def agree(upper: Mapping[int, float], lower: Mapping[int, float], epsilon: float) -> bool:
@@ -118,8 +136,7 @@ class Pasha(Scheduler):
                 break
             epsilon = self.epsilon
             if epsilon is None:
-                best = sorted(upper, key=lambda n: (upper[n], n))[:MOST]
-                epsilon = tolerance([history.curve(n) for n in best])
+                epsilon = noise(history, tuple(sorted(upper, key=lambda n: (upper[n], n))[:MOST]), ladder[k])
             if agree(upper, lower, epsilon):
                 break
             k += 1
