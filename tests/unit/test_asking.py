@@ -16,6 +16,7 @@ from foretune.base.key import Key
 from foretune.search.random import Random
 from foretune.search.sampler import Proposal, Sampler
 from foretune.study.asking import AskCap
+from foretune.study.result import summary
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import Trial
@@ -62,6 +63,7 @@ def test_a_sampler_that_raises_costs_no_trial(how: str, words: str) -> None:
     assert len(seen) == 1
     notes = [e.data for e in result.study.store.read("study") if e.kind == "note"]
     assert len(notes) == 1
+    assert result.study.notes == (notes[0]["reason"],)
     assert words in notes[0]["reason"]
     assert "Traceback" in notes[0]["detail"]
     drawn = [t.number for t in result.history if t.origin.by == "random"]
@@ -147,7 +149,9 @@ def test_asks_are_measured(tmp_path: Any) -> None:
     starts = [e.data["ask"] for e in result.study.store.read("study") if e.kind == "start"]
     assert len(starts) == 5
     assert min(starts) >= 0.01
-    assert result.study._asking.seconds == pytest.approx(sum(starts))
+    assert result.study.asks == (5, pytest.approx(sum(starts)))
+    assert summary(result.study)["asks"]["count"] == 5
+    assert summary(result.study)["notes"] == list(result.study.notes) == []
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _show_front(screen: Screen, study: Study) -> None:
 
 def show_study(screen: Screen, study: Study) -> None:
     """Show how a study stands."""
-    from foretune.report.words import number, short
+    from foretune.report.words import duration, number, short
     from foretune.study.result import best_of
     from foretune.study.study import WHOLE_RUN
     from foretune.trial.trial import STATES
@@ -145,6 +145,12 @@ def show_study(screen: Screen, study: Study) -> None:
             "Budget": "; ".join(budget_words(study)),
         }
     )
+    count, seconds = study.asks
+    if count and history.seconds > 0:
+        share = seconds / history.seconds
+        screen.say(f"Asks    {count}, {duration(seconds)} of processor time: {share:.2g} of the training's")
+    for words in study.notes:
+        screen.say(f"Note    {words}", style="yellow")
     best = best_of(history)
     if best is None:
         kept = ", or none that keeps the constraints" if study.problem.constraints else ""

@@ -127,6 +127,7 @@ class Asking:
         self.asks = 0
         self.spare = 0  # asks to be spared before the sampler is asked again
         self.topics: set[str] = set()  # what the log has been told already
+        self.words: list[str] = []  # the notes in the log, for the reader
         self._trouble: tuple[str, str, str] | None = None
 
     def read(self, event: Event) -> None:
@@ -137,6 +138,7 @@ class Asking:
             self.spare = int(event.data.get("spare", 0))
         elif event.kind == "note" and "topic" in event.data:
             self.topics.add(event.data["topic"])
+            self.words.append(event.data.get("reason", ""))
 
     def tell(self, problem: Problem, trial: Trial) -> None:
         """Fold a settled trial into the state; a sampler that raises keeps the state it had."""

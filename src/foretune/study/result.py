@@ -267,6 +267,8 @@ def summary(study: Study) -> dict[str, Any]:
             for name in ("trials", "seconds", "steps", "cost")
         },
         "version": study.history.version,
+        "asks": {"count": study.asks[0], "seconds": round(study.asks[1], 4)},
+        "notes": list(study.notes),
         "sampler": study.about["sampler"],
         "scheduler": study.about["scheduler"],
         "seed": study.seed,

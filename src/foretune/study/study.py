@@ -263,6 +263,16 @@ class Study:
             self.sync()
         return self._history
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What went wrong with the sampler and did not end the study: it raised, or its asks were too dear."""
+        return tuple(self._asking.words)
+
+    @property
+    def asks(self) -> tuple[int, float]:
+        """How many asks of the sampler the log has, and the seconds of processor time that they took."""
+        return self._asking.asks, self._asking.seconds
+
     def sync(self) -> None:
         """Read what others have appended."""
         self._read()
