@@ -1,6 +1,7 @@
 """Races: runs are recorded, resumed, ranked; a broken contestant cannot hide."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,16 @@ def test_only_the_newest_version_counts():
     runs = [made("a", "t", 0, 0.5, version="old"), made("a", "t", 0, 0.3, version="new", at="2026-02-01")]
     runs.append(made("a", "t", 0, 0.2, length=20, version="new", at="2026-02-02"))
     assert [r.trace[0][1] for r in newest(runs)] == [0.2]
+
+
+def test_only_the_last_edition_of_a_task_counts(tmp_path):
+    """Runs on tasks that have changed since are left out, and do not stop a race from running again."""
+    old, new = made("a", "t", 0, 0.5), made("a", "t", 1, 0.3)
+    assert newest([old, replace(new, edition=2)]) == [replace(new, edition=2)]
+    book = Book(tmp_path)
+    book.append(old)
+    assert book.has("a", "t", 1, "1", 0, 10)
+    assert not book.has("a", "t", 2, "1", 0, 10)
 
 
 def test_ranks_of_a_known_table():

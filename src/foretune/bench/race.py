@@ -144,7 +144,7 @@ def race(
                     if name not in versions:  # a peer tells its version when it starts
                         warm_up(contestant)
                         versions[name] = contestant.version
-                    if book.has(name, task.name, versions[name], seed, length):
+                    if book.has(name, task.name, task.family.edition, versions[name], seed, length):
                         counts["there"] += 1
                         continue
                     found = one(contestant, task, instance, seed, length)

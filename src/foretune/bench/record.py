@@ -38,6 +38,7 @@ class Run:
         failures: how many of its runs failed.
         error: why the run ended early, if it did; such a run has no rank.
         at: when it was run, ISO date.
+        edition: of the task; runs on an older one are left out.
     """
 
     task: str
@@ -56,11 +57,12 @@ class Run:
     failures: int = 0
     error: str = ""
     at: str = ""
+    edition: int = 1
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> tuple[str, int, str, int]:
         """What makes two records runs of the same thing."""
-        return (self.task, self.version, self.seed)
+        return (self.task, self.edition, self.version, self.seed)
 
     def regret(self, place: float) -> float:
         """Normalised regret of the incumbent at a place: 0 the best there is, 1 the median config.
@@ -96,7 +98,7 @@ class Book:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._read: dict[Path, tuple[int, dict[tuple[str, str, int], float]]] = {}
+        self._read: dict[Path, tuple[int, dict[tuple[str, int, str, int], float]]] = {}
 
     def path(self, contestant: str) -> Path:
         """Return the file of a contestant."""
@@ -130,16 +132,16 @@ class Book:
         for path in sorted(self.folder.glob("*.jsonl")):
             yield from _runs(path)
 
-    def has(self, contestant: str, task: str, version: str, seed: int, length: float) -> bool:
+    def has(self, contestant: str, task: str, edition: int, version: str, seed: int, length: float) -> bool:
         """Whether such a run, as long or longer, is there."""
         path = self.path(contestant)
         size = path.stat().st_size if path.exists() else 0
         if self._read.get(path, (-1, {}))[0] != size:
-            known: dict[tuple[str, str, int], float] = {}
+            known: dict[tuple[str, int, str, int], float] = {}
             for run in _runs(path) if size else ():
                 known[run.key] = max(run.length, known.get(run.key, 0.0))
             self._read[path] = (size, known)
-        return self._read[path][1].get((task, version, seed), -1.0) >= length
+        return self._read[path][1].get((task, edition, version, seed), -1.0) >= length
 
 
 def _runs(path: Path) -> Iterator[Run]:
@@ -152,14 +154,17 @@ def _runs(path: Path) -> Iterator[Run]:
 
 
 def newest(runs: Sequence[Run]) -> list[Run]:
-    """Keep, of each contestant, the runs of the version that ran last; of equal runs, the longest."""
+    """Keep each task's last edition and each contestant's version that ran last; of equal runs, the longest."""
+    edition: dict[str, int] = {}
+    for run in runs:
+        edition[run.task] = max(run.edition, edition.get(run.task, 0))
     last: dict[str, Run] = {}
     for run in runs:
         if run.contestant not in last or run.at >= last[run.contestant].at:
             last[run.contestant] = run
     kept: dict[tuple[str, str, int], Run] = {}
     for run in runs:
-        if run.version == last[run.contestant].version:
+        if run.version == last[run.contestant].version and run.edition == edition[run.task]:
             place = (run.contestant, run.task, run.seed)
             if place not in kept or run.length > kept[place].length:
                 kept[place] = run

@@ -79,6 +79,7 @@ class Family(ABC):
 
     source: ClassVar[str] = ""  # folder of the data, below the data root; "" needs none
     group: ClassVar[str] = "single"  # which race it belongs to: single, fidelity, conditional, noise, ...
+    edition: ClassVar[int] = 1  # raised when the tasks change: runs on older ones no longer count
     split: ClassVar[str] = ""  # the family whose halves it takes, where it is made of that one's data
 
     def __init__(self, data: Path | None = None) -> None:

@@ -28,10 +28,12 @@ class Conditional(Family):
     none to five parameters of their own and nothing shared. nested: up to four layers, each with a width and a rate
     that exist only where the layer does.
 
-    Every minimum is 0 by construction: the best branch has no offset, and its terms are squares.
+    Every minimum is 0 by construction: the best branch has no offset, and its terms are dents with ripples, flat far
+    from the optimum, so that no model has their form.
     """
 
     group: ClassVar[str] = "conditional"
+    edition: ClassVar[int] = 2  # the first had squares, which suit a model with a quadratic trend
 
     def __init__(self, data: Path | None = None) -> None:
         super().__init__(data)
@@ -48,6 +50,11 @@ class Conditional(Family):
 
         drawn = [judge(c) for c in space.sample(DRAWS, key.fold("typical"))]
         return Instance(space, measure, judge, 0.0, float(np.median(drawn)))
+
+
+def _dent(d: float) -> float:
+    """0 at 0, rising to about 1: d^2 / (d^2 + 1/16), with a ripple of period 1/4."""
+    return d * d / (d * d + 0.0625) + 0.03 * (1.0 - math.cos(8.0 * math.pi * d))
 
 
 def _branch(key: Key) -> tuple[Space, Any]:
@@ -68,7 +75,7 @@ def _branch(key: Key) -> tuple[Space, Any]:
         j = BRANCHES.index(config["branch"])
         x, y = config["x"], config[f"y_{config['branch']}"]
         target = place[j] + slope[j] * (x - shared[j])
-        return float(offset[j] + 2.0 * (x - shared[j]) ** 2 + 4.0 * (y - target) ** 2)
+        return float(offset[j] + 0.5 * _dent(x - shared[j]) + _dent(y - target))
 
     return space, judge
 
@@ -86,7 +93,9 @@ def _cash(key: Key) -> tuple[Space, Any]:
     def judge(config: Mapping[str, Any]) -> float:
         b = config["algorithm"]
         u = np.array([1.0 + math.log10(config[f"{b}{i}"]) / 4.0 for i in range(sizes[b])])
-        return offset[b] + float((weights[b] * (u - places[b]) ** 2).sum())
+        return offset[b] + sum(
+            float(w) * _dent(float(v)) for w, v in zip(weights[b], u - places[b], strict=True)
+        )
 
     return space, judge
 
@@ -109,15 +118,15 @@ def _nested(key: Key) -> tuple[Space, Any]:
 
     def judge(config: Mapping[str, Any]) -> float:
         n = config["layers"]
-        total = 0.15 * abs(n - depth) + 0.3 * (math.log10(config["lr"]) - best_rate) ** 2
+        total = 0.15 * abs(n - depth) + 0.5 * _dent((math.log10(config["lr"]) - best_rate) / 3.0)
         for i in range(n):
-            total += 0.1 * (_near_log2(config[f"width{i + 1}"], width[i])) ** 2
-            total += 0.6 * (config[f"dropout{i + 1}"] - rate[i]) ** 2
+            total += 0.2 * _dent(_octaves(config[f"width{i + 1}"], width[i]) / 4.0)
+            total += 0.2 * _dent(config[f"dropout{i + 1}"] - rate[i])
         return float(total)
 
     return space, judge
 
 
-def _near_log2(width: int, target: float) -> float:
+def _octaves(width: int, target: float) -> float:
     """Distance in octaves from the whole width nearest to the target: 0 is reachable."""
     return math.log2(width) - math.log2(round(2.0**target))
