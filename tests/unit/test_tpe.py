@@ -150,9 +150,10 @@ def test_nothing_is_tried_twice_in_a_discrete_space() -> None:
 
 
 def test_lost_trials_are_forgotten() -> None:
-    """A pending trial's weight is near one while it is young, and near zero when 100 trials began after it."""
-    assert lateness(np.array([99]), 100)[0] == 1.0
-    assert lateness(np.array([5, 99]), 205)[0] < 1e-6
+    """Of the latest trials each pending one counts fully; 20 that were lost 100 trials ago hardly count."""
+    assert lateness(np.arange(92, 100), 100).tolist() == [1.0] * 8
+    assert lateness(np.append(np.arange(20, 40), 139), 140).max() == 1.0
+    assert lateness(np.append(np.arange(20, 40), 139), 140)[:20].max() < 0.05
 
 
 def test_pending_trials_push_proposals_away() -> None:

@@ -15,15 +15,19 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 ENOUGH = 10  # trials that make a step comparable
-PATIENCE = (
-    10.0  # a pending trial's weight falls to 1/e when so many, or 4 times those pending, began after it
-)
 
 
 def lateness(pending: Ints, trials: int) -> Array:
-    """Return how much each pending trial counts, (p,): exp(-age / patience), age in trials begun after it."""
-    patience = max(PATIENCE, 4.0 * len(pending))
-    return np.asarray(np.exp(-(trials - 1 - pending) / patience), dtype=float)
+    """Return how much each pending trial counts, (p,), given their increasing numbers and the number of all trials.
+
+    The square of the share of pending ones among all that began with it or after it: 1 for w workers that each run
+    one of the latest w trials, and soon next to nothing for a trial that others overtake, as when its worker died.
+
+    >>> lateness(np.array([0, 97, 98, 99]), 100).round(4).tolist()
+    [0.0016, 1.0, 1.0, 1.0]
+    """
+    since = np.arange(len(pending), 0, -1)
+    return np.asarray((since / (trials - pending)) ** 2, dtype=float)
 
 
 def thinned(bad: Ints, most: int) -> tuple[Ints, Array]:

@@ -48,7 +48,7 @@ class TPE(Sampler[None]):
     that is inactive in a kernel or in a config counts as uniform, so that a tree of conditions needs no splitting
     into groups (``numeric/kde.py``). The first ``initial`` configs are a Latin hypercube.
 
-    A good trial weighs in proportion to its improvement on the best of the bad ones. Trials that stopped on the way
+    A good trial weighs as the square of its improvement on the best of the bad ones. Trials that stopped on the way
     are compared at the highest step that enough trials have reached; failed ones are bad ones. Pending trials
     push proposals away from themselves, the less the more trials began after them: one whose worker died without a
     word is soon forgotten. In a space without continuous parameters nothing is tried twice while there is
@@ -74,7 +74,9 @@ class TPE(Sampler[None]):
         3. g is the mean of two mixtures with the same centres: kernels as wide as the distance to the farther
            neighbour in each column, which keep off what was tried, and one normal-reference width a column
            (Scott), which shows where the good part of the space ends. Either alone was worse.
-        4. Pending trials are no observations; they lower the score of what is near them.
+        4. Good trials weigh as the square of their improvement, not as the improvement itself, and a fifth of the
+           trials are good: more centres, and most of the weight on the best.
+        5. Pending trials are no observations; they lower the score of what is near them.
     """  # noqa: E501
 
     tags: ClassVar[frozenset[str]] = frozenset(
@@ -82,7 +84,7 @@ class TPE(Sampler[None]):
     )
 
     initial: int = 10
-    gamma: float = 0.1
+    gamma: float = 0.2
     most_good: int = 25
     candidates: int = 24
     most: int = 256
@@ -142,7 +144,7 @@ class TPE(Sampler[None]):
         if len(problem.goals) == 1 and k and k < comparable:
             gain = data.loss[bad[0]] - data.loss[good]
             if gain.max() > 0.0:
-                merit = gain / gain.max() + LEAST
+                merit = (gain / gain.max()) ** 2 + LEAST
                 merit *= k / merit.sum()
         kept, weight = thinned(bad, self.most)
         rest = units[data.number[kept]]
