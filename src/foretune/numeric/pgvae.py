@@ -35,7 +35,9 @@ Array = NDArray[np.float64]
 
 _SLOPE = 0.01  # of the leaky rectifier below zero: torch's default
 _RATE = 3e-3  # Adam's step
-_BEST = 0.95  # quantile of the property that marks what is decoded about
+# designs are decoded about those as near to the centre as this quantile of the property demands, and a
+# hundredth of its range more (the authors' published code has the same numbers)
+_BEST, _MORE = 0.99, 0.01
 
 
 def _split(x: ArrayLike | None, y: ArrayLike, threshold: float | None) -> tuple[Array, NDArray[np.bool_]]:
@@ -116,8 +118,8 @@ class PGVAE:
             check.number(name, getattr(self, name), 0.0)
         check.number("temperature", self.temperature, 0.0, open_low=True)
 
-    def fit(self, x: ArrayLike, y: ArrayLike, key: Key) -> FittedPGVAE:
-        """Train on designs (n, d) with properties (n,), more is better."""
+    def fit(self, x: ArrayLike, y: ArrayLike, key: Key, start: FittedPGVAE | None = None) -> FittedPGVAE:
+        """Train on designs (n, d) with properties (n,), more is better; go on from ``start`` if there is one."""
         torch = require("torch", "The property-ordered autoencoder")
         rows, values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         if rows.ndim != 2 or values.shape != rows.shape[:1] or len(values) < 2:
@@ -135,15 +137,14 @@ class PGVAE:
             (rows.shape[1], self.hidden, self.hidden, 2 * self.latent),
             (self.latent, self.hidden, self.hidden, rows.shape[1]),
         )
-        weights = [
-            torch.tensor(array, dtype=torch.float32, requires_grad=True)
-            for net in sizes
-            for a, b in pairwise(net)
-            for array in (
-                draw.standard_normal((a, b)) * np.sqrt(2.0 / a) * (0.3 if b == net[-1] else 1.0),
-                np.zeros(b),
-            )
-        ]
+        arrays: list[Array] = []
+        for net in sizes:
+            for a, b in pairwise(net):
+                gain = np.sqrt(2.0 / a) * (0.3 if b == net[-1] else 1.0)
+                arrays += [gain * draw.standard_normal((a, b)), np.zeros(b)]
+        if start is not None:  # its inputs keep their scale
+            arrays, centre, unit = list(start.weights), start.centre, start.unit
+        weights = [torch.tensor(array, dtype=torch.float32, requires_grad=True) for array in arrays]
         optimizer = torch.optim.Adam(weights, lr=_RATE)
         data = torch.tensor((rows - centre) / unit, dtype=torch.float32)
         target = torch.tensor(self.temperature * (scaled[:, None] - scaled), dtype=torch.float32)
@@ -167,8 +168,8 @@ class PGVAE:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        arrays = tuple(w.detach().numpy().astype(float) for w in weights)
-        return FittedPGVAE(arrays, centre, unit, self.latent, rows, scaled, self)
+        learned = tuple(w.detach().numpy().astype(float) for w in weights)
+        return FittedPGVAE(learned, centre, unit, self.latent, rows, scaled, self)
 
     def run(
         self, x: ArrayLike, y: ArrayLike, score: Callable[[Array], ArrayLike], key: Key
@@ -183,9 +184,9 @@ class PGVAE:
             All designs, their properties, and the best property after each round (rounds + 1,).
         """
         rows, values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-        best = [float(values.max())]
+        best, fitted = [float(values.max())], None
         for i in range(self.rounds):
-            fitted = self.fit(rows, values, key.fold("round", i))
+            fitted = self.fit(rows, values, key.fold("round", i), fitted)
             found = fitted.propose(self.samples, key.fold("designs", i))
             got = np.asarray(score(found), dtype=float)
             good = np.isfinite(got)
@@ -235,7 +236,7 @@ class FittedPGVAE:
         """Decode ``n`` latent points near the centre, (n, d).
 
         With the order: about the codes of the designs that lie nearest to the centre (as near as the
-        property of the best twentieth demands), wider than q(z|x) by sqrt(tau). Without: draws of N(0, I).
+        property of the best hundredth demands), wider than q(z|x) by sqrt(tau). Without: draws of N(0, I).
         """
         draw = key.fold("proposals").generator()
         if self.options.order == 0.0:
@@ -243,7 +244,7 @@ class FittedPGVAE:
         mu, sd = self.encode(self.x)
         log_prior = -0.5 * (mu**2).sum(1)
         tau = self.options.temperature
-        reach = tau * float(self.y.max() - np.quantile(self.y, _BEST))
+        reach = tau * (float(self.y.max() - np.quantile(self.y, _BEST)) + _MORE)
         order = np.argsort(-log_prior, kind="stable")
         near = order[log_prior[order] >= log_prior.max() - reach][:n]
         at = near[np.arange(n) % len(near)]

@@ -116,7 +116,7 @@ def _choose(
         for name in WARPS:
             warped = warp(name, y)
             target = _target(columns, x[rows], warped(y)[rows], kind, cap, weight)
-            value, theta = climb(target, _box(columns, cap), starts(columns.width), CHOICE_STEPS)
+            value, theta = climb(target, _box(columns, cap), _starts(columns, cap), CHOICE_STEPS)
             value += warped.log_jacobian * len(rows) / len(y)
             if best is None or value > best[0]:
                 best = (value, kind, name, theta)
@@ -135,6 +135,15 @@ def _box(columns: Columns, cap: float | None) -> Array:
         box[columns.width, 1] = min(box[columns.width, 1], np.log(cap) - 1e-6)
         box[columns.width, 0] = min(box[columns.width, 0], np.log(cap) - 3.0)
     return box
+
+
+def _starts(columns: Columns, cap: float | None) -> list[Array]:
+    """Return where a fit begins: below the cap, where the barrier is gentle."""
+    first = starts(columns.width)
+    if cap is not None:
+        for one in first:
+            one[columns.width] = min(one[columns.width], np.log(cap) - 0.5)
+    return first
 
 
 def _target(
