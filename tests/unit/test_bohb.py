@@ -10,8 +10,10 @@ from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.numeric.kde import Columns
 from foretune.search.bohb import BOHB, densities
+from foretune.search.random import Random
 from foretune.space import Choice, Fidelity, Float, Space
 from foretune.study.study import Study
+from foretune.testing.samplers import Walk, loss_of
 from foretune.trial.event import Event
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
@@ -95,6 +97,19 @@ def test_categories_and_inactive_columns() -> None:
     values = np.exp(density.log_density(np.array([[0.5 / 3, 0.3], [1.5 / 3, 0.3], [2.5 / 3, 0.3]])))
     assert values[0] > values[2] > values[1] > 0
     assert np.isfinite(density.log_density(np.array([[0.5 / 3, np.nan]]))).all()
+
+
+def test_it_beats_random_in_time() -> None:
+    """After 60 trials on a 3-d bowl its best is below random's in k = 13 of n = 16 seeds (false alarms: 0.011)."""
+    space = Space({f"x{j}": Float(0.0, 1.0) for j in range(3)})
+    wins = 0
+    for seed in range(16):
+        found = []
+        for sampler, key in ((BOHB(), Key.of(seed)), (Random(), Key.of(100 + seed))):
+            walk = Walk(sampler, Problem(space, steps=Fidelity(9), key=key), failing=0, partial=0).go(60)
+            found.append(min(loss_of(space, t.config) for t in walk.history))
+        wins += found[0] < found[1]
+    assert wins >= 13
 
 
 def test_it_works_with_hyperband() -> None:
