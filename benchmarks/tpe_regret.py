@@ -177,7 +177,12 @@ def main() -> None:
         a, b = mine[:, [n - 1 for n in at]], theirs[:, [n - 1 for n in at]]
         wins, losses = int((a[:, -1] < b[:, -1]).sum()), int((a[:, -1] > b[:, -1]).sum())
         sums.setdefault(task.half, []).append((wins, losses, a.mean(axis=0), b.mean(axis=0)))
-        result[task.name] = {"half": task.half, "ours": a.tolist(), "optuna": b.tolist()}
+        result[task.name] = {
+            "ours": np.median(a, axis=0).tolist(),
+            "optuna": np.median(b, axis=0).tolist(),
+            "better": wins,
+            "worse": losses,
+        }
         q = [np.percentile(x[:, -1], [25, 75]) for x in (a, b)]
         shown = [" ".join(f"{v:8.2g}" for v in np.median(x, axis=0)) for x in (a, b)]
         print(f"{task.name:<26}{task.half:<6}ours {shown[0]} [{q[0][0]:.2g}, {q[0][1]:.2g}]   optuna {shown[1]} "

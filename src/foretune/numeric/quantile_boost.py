@@ -205,7 +205,10 @@ def boost(
             node = 2 * node + ~yes[here, best[each, node]]
         step[r] = rate * _leaf_quantiles(residual, node, levels, 1 << DEPTH)
         fitted += step[r][each, node]
-    return QuantileModel(levels, questions, base, split, step, np.zeros(k))
+    used, split = np.unique(split, return_inverse=True)  # only what is asked need be answered
+    split = split.reshape(trees, k, -1)
+    kept = Questions(questions.column[used], questions.edge[used], questions.level[used], questions.sizes)
+    return QuantileModel(levels, kept, base, split, step, np.zeros(k))
 
 
 def conformal(model: QuantileModel, rows: Array, y: Array) -> QuantileModel:

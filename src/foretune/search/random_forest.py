@@ -40,6 +40,7 @@ NEAR = 4  # neighbours of a row in each number column, and in each choice at mos
 NORMAL = np.array(
     [-1.64, -1.04, -0.67, -0.39, -0.13, 0.13, 0.39, 0.67, 1.04, 1.64]
 )  # ten equal parts' middles
+WIDE = 32  # columns that are moved at once at most
 SPREAD = (0.2, 0.05)  # standard deviations of a neighbour's step, in the unit cube
 
 
@@ -64,19 +65,23 @@ def expected_improvement(mean: Array, variance: Array, best: float) -> Array:
 
 
 def neighbours(enc: Encoding, rows: Array, rng: np.random.Generator) -> Array:
-    """Return legal rows that differ from each row in one column: (rows * columns * NEAR, d)."""
+    """Return legal rows that differ from each row in one column: (rows * columns * NEAR, d).
+
+    In wide spaces only ``WIDE`` of the columns are moved, drawn anew at each call.
+    """
     m, d = rows.shape
-    out = np.repeat(np.where(np.isnan(rows), rng.random(rows.shape), rows), d * NEAR, axis=0)
-    column = np.tile(np.repeat(np.arange(d), NEAR), m)
+    moved = np.arange(d) if d <= WIDE else rng.permutation(d)[:WIDE]
+    out = np.repeat(np.where(np.isnan(rows), rng.random(rows.shape), rows), len(moved) * NEAR, axis=0)
+    column = np.tile(np.repeat(moved, NEAR), m)
     here = np.arange(len(out))
-    scale = np.tile(np.resize(SPREAD, NEAR), m * d)
+    scale = np.tile(np.resize(SPREAD, NEAR), m * len(moved))
     grain = np.where(enc.steps > 0, 1.0 / np.maximum(enc.steps, 1), 0.0)[column]
     step = rng.standard_normal(len(out)) * np.maximum(scale, grain)
     x = out[here, column]
-    moved = 1.0 - np.abs(1.0 - np.abs(x + step) % 2.0)
+    stepped = 1.0 - np.abs(1.0 - np.abs(x + step) % 2.0)
     k = np.array(enc.levels)[column]
     other = (np.floor(x * k) + 1 + np.floor(rng.random(len(out)) * np.maximum(k - 1, 1))) % np.maximum(k, 1)
-    out[here, column] = np.where(k > 0, (other + 0.5) / np.maximum(k, 1), moved)
+    out[here, column] = np.where(k > 0, (other + 0.5) / np.maximum(k, 1), stepped)
     return enc.snap(out)
 
 
