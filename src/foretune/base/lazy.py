@@ -21,7 +21,7 @@ EXTRAS = {
     "ray": "ray",
     "psycopg": "postgres",
     "ot": "mixing",
-    "sklearn": "search",
+    "sklearn": "mixing",
     "cma": "search",
     "cocoex": "bench",
     "pandas": "bench",
