@@ -28,7 +28,7 @@ from foretune.numeric.kernel import Columns
 from foretune.numeric.neuron_graph import describe
 from foretune.numeric.pfn.network import PFN
 from foretune.numeric.pfn.prior import gaussian_process
-from foretune.numeric.pgvae import PGVAE, imbalance, separation
+from foretune.numeric.pgvae import PGVAE
 from foretune.numeric.surrogate import starts
 from foretune.numeric.thinning import penalised, thin_observations
 from foretune.numeric.warp import warp
@@ -222,7 +222,8 @@ def thinned(name: str) -> list[dict[str, str]]:
     words = (
         f"refit {ratio:.1f} times faster (median of 10 seeds); regret no more than 10 % above the full model's, or both "
         f"below 0.1 % of the range, in {good} of 10 seeds, by the ratio alone in {strict} (median regret {medians[1]:.2g} "
-        f"against {medians[0]:.2g}); {START} first points, then batches of {BATCH}"
+        f"against {medians[0]:.2g}); {START} first points, then batches of {BATCH}; with a fifth instead of a half of those kept "
+        "being the best, regrets on Hartmann6 had been 1.6 to 10,000 times the full model's in 4 seeds"
     )
     claim = f"{name}: thinning 200 observations to 50 makes a refit more than 5 times faster, with final regret within 10 % "
     return [
@@ -424,35 +425,35 @@ def fms() -> list[dict[str, str]]:
 
 
 def pgvae() -> list[dict[str, str]]:
-    """Rare good designs at three distances from the others."""
+    """Rare good designs far from the others, and near."""
     words, medians, counts = [], {}, {}
-    for distance in (2.0, 10.0):
+    for distance, seeds in ((10.0, 10), (2.0, 6)):
         far = np.array([distance, 0.0])
 
         def fitness(x: np.ndarray, far: np.ndarray = far) -> np.ndarray:
             low = 0.2 * np.exp(-0.5 * (np.asarray(x) ** 2).sum(1))
             return low + np.exp(-0.5 * ((np.asarray(x) - far) ** 2).sum(1) / 0.25)
 
-        ends, facts = [], []
-        for seed in range(10):
+        ends = []
+        for seed in range(seeds):
             draw = Key.of(seed).fold("pgvae").generator()
             x = np.concatenate(
                 [draw.standard_normal((95, 2)), far + 0.5 + 0.25 * draw.standard_normal((5, 2))]
             )
             y = fitness(x)
-            facts.append((imbalance(y), separation(x, y)) if y.max() > y[:95].max() else (np.nan, np.nan))
             pair = []
             for options in (
-                PGVAE(samples=25, steps=150),
-                PGVAE(samples=25, steps=150, order=0.0, weighted=True),
+                PGVAE(samples=15, steps=150),
+                PGVAE(samples=15, steps=150, order=0.0, weighted=True),
             ):
                 _, _, best = options.run(x, y, fitness, Key.of(seed))
                 pair.append(float(best[-1]))
             ends.append(pair)
+            print(distance, seed, [round(v, 3) for v in pair], flush=True)
         counts[distance] = sum(a > b for a, b in ends)
         medians[distance] = np.median(ends, axis=0)
         words.append(
-            f"optimum {distance:g} away: best fitness after 10 rounds of 25 higher in {counts[distance]} of 10 seeds "
+            f"optimum {distance:g} away: best fitness after 10 rounds of 15 higher in {counts[distance]} of {seeds} seeds "
             f"(median {medians[distance][0]:.3f} against {medians[distance][1]:.3f}; the optimum is 1)"
         )
         print(words[-1], flush=True)

@@ -33,7 +33,7 @@ __entry__ = "GPThinned"
 
 Array = NDArray[np.float64]
 
-BEST = 0.2  # part of the kept rows that are the best ones, not the farthest
+BEST = 0.5  # part of the kept rows that are the best ones: farthest points alone are corners, where little is learned
 CHOICE_STEPS, FIT_STEPS = 40, 8  # L-BFGS iterations of a choice and of a refit
 
 
@@ -158,7 +158,7 @@ def _target(
 class GPThinned(Sampler[None]):
     """Proposes where a Gaussian process expects the largest improvement; its refits see ``keep`` observations.
 
-    A fifth of them are the best, the others are farthest from all taken so far. Predictions use all data, so
+    Half of them are the best, the others are farthest from all taken so far. Predictions use all data, so
     that nothing learned is lost; what stays constant is the cost of learning kernel, warp and length scales.
 
     Args:
@@ -175,7 +175,8 @@ class GPThinned(Sampler[None]):
 
     Differs:
         1. Made for saddle points of energies of molecules; here, its ideas serve the search of hyperparameters.
-        2. The best fifth is always kept. There is no oscillation detector.
+        2. Half of those kept are the best: farthest points alone lie in corners of the cube. There is no
+           oscillation detector.
     """  # noqa: E501 - the title's one line
 
     tags: ClassVar[frozenset[str]] = frozenset(
