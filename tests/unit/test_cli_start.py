@@ -16,7 +16,7 @@ from foretune.cli.exits import STORE, USAGE, code_of, guarded
 COMMANDS = (
     "demo", "tune", "show", "worker", "extend", "report", "fit", "check", "check coords", "check transfer",
     "check stability", "check audit", "transfer", "papers", "doctor", "samplers", "schedulers", "laws", "plan",
-    "recommend", "parametrizations", "bench", "bench race", "bench show", "bench tasks",
+    "recommend", "parametrizations", "bench", "bench race", "bench show", "bench tasks", "compare", "finalists",
 )  # fmt: skip
 
 
