@@ -3,7 +3,7 @@
     python claims/multi_fidelity.py [PART ...]
 
 Parts: extend (iterative deepening Hyperband), hyperband, top_k (one epoch), mobster, pasha, median, bohb, population,
-lcbench, lcbench_model, front; all by default. The table of curves is trained once and kept in the temporary folder: 300 networks of one hidden
+lcbench, lcbench_model, front, pasha_digits; all by default. The table of curves is trained once and kept in the temporary folder: 300 networks of one hidden
 layer on scikit-learn's digits, 81 epochs each (10 learning rates x 5 weight decays x 6 widths, momentum 0.9, batches of 32
 of 500 images; the loss is the validation error in percent on the other 1,297). A second one, 100 configs x 27 epochs, is
 of the same networks on make_classification. An epoch takes 1 + width / 64 simulated seconds. LCBench's sampled tables (17
@@ -463,13 +463,19 @@ def part_mobster(seeds: int = 10) -> list[dict[str, Any]]:
     table.shape = (10, 5, 3)
     level, times = table.best + 0.5, {}
     for seed in range(seeds):
+        limit = 0.0
         for name, sampler, scheduler in (
-            ("mobster", "mobster", "asha"), ("mobster, stopping", "mobster", "asha_stopping"), ("asha", "random", "asha"),
-            ("random", "random", "full"), ("gp with asha", "gp", "asha"),
+            ("asha", "random", "asha"), ("random", "random", "full"), ("mobster", "mobster", "asha"),
+            ("mobster, stopping", "mobster", "asha_stopping"),
         ):  # fmt: skip
-            models = "60 trials" if sampler != "random" else "150 trials"  # they have arrived long before
-            ran = run(table, sampler, scheduler, seed, models, workers=4)
+            # once the others have arrived, there is nothing more to be won
+            budget = (
+                "150 trials" if sampler == "random" or limit == math.inf else f"150 trials, {4 * limit:.0f} s"
+            )
+            ran = run(table, sampler, scheduler, seed, budget, workers=4)
             times.setdefault(name, []).append(ran.reaches(level))
+            if sampler == "random":
+                limit = max(limit, ran.reaches(level))
     t = {k: np.array(v) for k, v in times.items()}
     asha, random = int((t["mobster"] < t["asha"]).sum()), int((t["mobster"] < t["random"]).sum())
     both = int(((t["mobster"] < t["asha"]) & (t["mobster"] < t["random"])).sum())
@@ -548,7 +554,6 @@ def part_lcbench_model(seeds: int = 1, full: int = 100) -> list[dict[str, Any]]:
         return []
     named = configs_of_lcbench()
     speed: dict[int, list[float]] = {}
-    hits: dict[int, list[float]] = {}
     for task, table in known:
         table.named = named
         plain = Table(table.loss, table.seconds, table.epochs)
@@ -556,23 +561,20 @@ def part_lcbench_model(seeds: int = 1, full: int = 100) -> list[dict[str, Any]]:
             random = run(plain, "random", "full", seed, f"{full} trials", workers=4)
             end, level = random.at[-1], random.loss[-1]
             ran = run(
-                table, "mobster", make("asha", eta=4), 100 + seed, f"60 trials, {4 * end:.0f} s", workers=4
+                table, "mobster", make("asha", eta=4), 100 + seed, f"200 trials, {0.4 * end:.0f} s", workers=4
             )
             at = ran.reaches(level)
             speed.setdefault(task, []).append(end / at)
-            hits.setdefault(task, []).append(random.reaches(level) / at)
-    per, hit = [float(np.median(v)) for v in speed.values()], [float(np.median(v)) for v in hits.values()]
-    ten, n = sum(s >= 10 for s in per), len(per)
-    status = "held" if ten >= n / 2 else "not held"
+    won = sum(np.median(v) >= 10 for v in speed.values())
+    n = len(speed)
+    status = "held" if won >= n / 2 else "not held"
     return [
         record(
             MOB, "search.mobster",
             "On LCBench, mobster with ASHA has the final quality of random search ten times earlier on at least half of the tasks.",
             status,
-            f"17 tasks, {seeds} seeds, 4 simulated workers, eta 4, at most 60 trials; random search of {full} full trainings. Time of "
-            f"random search's whole run over the time to its final accuracy, median of seeds: at least 10 on {ten} of {n} tasks, median "
-            f"{np.median(per):.1f} (from {min(per):.1f}, 0 where never, to {max(per):.1f}). Against the moment when random search itself "
-            f"had it: median {np.median(hit):.1f}.",
+            f"17 tasks, {seeds} seeds, 4 simulated workers, eta 4, a tenth of the time of random search's {full} full trainings, at most "
+            f"200 trials: it has the final accuracy of random search within that tenth on {won} of {n} tasks.",
         )
     ]  # fmt: skip
 
@@ -608,6 +610,36 @@ def part_pasha(seeds: int = 3) -> list[dict[str, Any]]:
             f"LCBench, 17 tasks, {seeds} seeds, 256 configs, 4 simulated workers, eta 2: ASHA takes {np.median(r):.2f} times as long in "
             f"the median task (from {min(r):.2f} to {max(r):.2f}); final accuracy of the config that PASHA names is {np.mean(d):.2f} "
             f"points below that of ASHA's in the mean (tasks from {min(d):.2f} to {max(d):.2f}).",
+        )
+    ]  # fmt: skip
+
+
+def part_pasha_digits(seeds: int = 10) -> list[dict[str, Any]]:
+    """The same on digits, where each epoch is reported, so that the noise of rankings can be measured."""
+    table, ratio, gap, top = digits(), [], [], []
+    for seed in range(seeds):
+        pasha, asha = (
+            run(table, "random", name, seed, "150 trials", workers=4) for name in ("pasha", "asha")
+        )
+        rows = [table.row(r.study.history.best.config) for r in (pasha, asha)]
+        ratio.append(asha.at[-1] / pasha.at[-1])
+        gap.append(table.loss[rows[0], -1] - table.loss[rows[1], -1])
+        top.append(max(t.step for t in pasha.study.history))
+    status = (
+        "held"
+        if np.median(ratio) > 2 and np.mean(gap) < 0.5
+        else "partly"
+        if np.median(ratio) > 1.2
+        else "not held"
+    )
+    return [
+        record(
+            PASHA, "schedule.pasha",
+            "On digits, with a report each epoch, PASHA names a config of similar final error as ASHA in less than half of the time.",
+            status,
+            f"150 of 300 digits networks, R = 81, eta 3, 4 simulated workers, {seeds} seeds: ASHA takes {np.median(ratio):.2f} times as "
+            f"long in the median (from {min(ratio):.2f} to {max(ratio):.2f}); highest rung in use {np.median(top):g} epochs in the "
+            f"median; final error of the config that PASHA names {mean(gap)} points above that of ASHA's.",
         )
     ]  # fmt: skip
 
@@ -764,7 +796,7 @@ def part_population(seeds: int = 10) -> list[dict[str, Any]]:
 PARTS = {
     "extend": part_extend, "hyperband": part_hyperband, "top_k": part_top_k, "mobster": part_mobster, "pasha": part_pasha,
     "median": part_median, "bohb": part_bohb, "population": part_population, "lcbench": part_lcbench,
-    "lcbench_model": part_lcbench_model, "front": part_front,
+    "lcbench_model": part_lcbench_model, "front": part_front, "pasha_digits": part_pasha_digits,
 }  # fmt: skip
 
 
