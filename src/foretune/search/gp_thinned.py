@@ -183,7 +183,7 @@ class GPThinned(Sampler[None]):
         {"conditional", "mixed", "simplex", "multi-fidelity", "learns"}
     )
 
-    keep: int = 50
+    keep: int = 100
     metric: str = "euclidean"
     trust: float | None = None
     cap: float | None = None
