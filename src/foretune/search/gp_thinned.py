@@ -175,8 +175,9 @@ class GPThinned(Sampler[None]):
 
     Differs:
         1. Made for saddle points of energies of molecules; here, its ideas serve the search of hyperparameters.
-        2. Half of those kept are the best: farthest points alone lie in corners of the cube. There is no
-           oscillation detector.
+        2. Half of those kept are the best: farthest points alone lie in corners of the cube, where length scales
+           cannot be learned. In six columns 50 kept are too few (regret well above that of all 200); 100 are
+           not. There is no oscillation detector.
     """  # noqa: E501 - the title's one line
 
     tags: ClassVar[frozenset[str]] = frozenset(
