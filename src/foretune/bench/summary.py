@@ -50,7 +50,7 @@ def summary(
         "reach": how soon each has the last quality of random search and of the best peer;
         "curves": contestant -> (place, mean regret); "tasks", "errors", "set aside".
     """
-    kept = [r for r in newest(runs) if r.group == group and (not only or r.contestant in only)]
+    kept = newest([r for r in runs if r.group == group and (not only or r.contestant in only)])
     if not kept:
         have = sorted({r.group for r in runs})
         raise ArgumentError(
