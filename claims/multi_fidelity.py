@@ -465,7 +465,8 @@ def part_mobster(seeds: int = 10) -> list[dict[str, Any]]:
     for seed in range(seeds):
         limit = 0.0
         for name, sampler, scheduler in (
-            ("asha", "random", "asha"), ("random", "random", "full"), ("mobster", "mobster", "asha"),
+            ("asha", "random", "asha"), ("asha, stopping", "random", "asha_stopping"), ("random", "random", "full"),
+            ("mobster", "mobster", "asha"),
             ("mobster, stopping", "mobster", "asha_stopping"),
         ):  # fmt: skip
             # once the others have arrived, there is nothing more to be won
@@ -479,7 +480,9 @@ def part_mobster(seeds: int = 10) -> list[dict[str, Any]]:
     t = {k: np.array(v) for k, v in times.items()}
     asha, random = int((t["mobster"] < t["asha"]).sum()), int((t["mobster"] < t["random"]).sum())
     both = int(((t["mobster"] < t["asha"]) & (t["mobster"] < t["random"])).sum())
-    status = "held" if both >= 7 else "partly" if asha >= 7 or random >= 7 else "not held"
+    rivals = np.minimum(np.minimum(t["asha"], t["asha, stopping"]), t["random"])
+    stopping = int((t["mobster, stopping"] < rivals).sum())
+    status = "held" if both >= 7 else "partly" if max(asha, random, stopping) >= 7 else "not held"
     good = int((table.loss[:, -1] <= level).sum())
     return [
         record(
@@ -488,7 +491,8 @@ def part_mobster(seeds: int = 10) -> list[dict[str, Any]]:
             "10 studies; with nothing pending the proposals are those of sequential EI.",
             status,
             f"Digits, 150 configs x 27 epochs ({good} configs end within 0.5 points of the best), {seeds} seeds: before ASHA in {asha}, "
-            f"before random search in {random}, before both in {both}. Median seconds: "
+            f"before random search in {random}, before both in {both} (with asha_stopping, which the paper has too: before random "
+            f"search and ASHA, both variants, in {stopping}). Median seconds: "
             + ", ".join(f"{k} {np.median(v):.0f}" for k, v in t.items())
             + ". With nothing pending the proposals equal the Gaussian process's exactly (tests/unit/test_mobster.py).",
         )
