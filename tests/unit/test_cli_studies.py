@@ -160,6 +160,23 @@ def test_extend_keeps_what_is_not_named(cli, tmp_path):
     assert "2 h of training in all" in cli("extend", "s.db", "--budget", "9 trials", "--no-run").out
 
 
+def test_extend_makes_trials_longer(cli):
+    """With --steps, trials that were complete wait to go on, and shorter ones are refused."""
+    study = Study(
+        Space({"x": Float(0, 1)}), steps=9, sampler="random", budget="3 trials", store="long.db", name="s"
+    )
+    study.run(lambda c, run: [run.report(i + 1, loss=c["x"]) for i in range(run.start, run.until)] and None)
+    del study
+    ran = cli("extend", "long.db", "--steps", "27", "--no-run")
+    assert ran.code == 0
+    assert "27 steps" in ran.out
+    again = Study(store="long.db", name="s")
+    assert (again.problem.steps.high, again.history.count("complete")) == (27, 0)
+    assert cli("extend", "long.db", "--steps", "3", "--no-run").code == 2
+    ran = cli("extend", "long.db", "--no-run")
+    assert (ran.code, "--steps" in ran.err) == (2, True)
+
+
 def test_report_that_cannot_be_written(cli, stored):
     """A path where nothing can be written is told as such."""
     ran = cli("report", "s.db", "--out", "/dev/null/page.html")
