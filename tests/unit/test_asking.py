@@ -162,3 +162,19 @@ def test_wrong_caps_are_refused(cap: Any, error: type[Exception]) -> None:
     """A cap that is no time and no share gives an error that names the argument."""
     with pytest.raises(error, match="ask_cap"):
         ft.Study(SPACE, ask_cap=cap)
+
+
+def test_a_sampler_of_one_goal_says_so_where_there_are_several(tmp_path: Any) -> None:
+    """One warning, once for the study and not again when it goes on; a sampler of all goals says nothing."""
+
+    def call(sampler: str, trials: int) -> None:
+        ft.tune(
+            lambda c: {"loss": c["x"], "cost": -c["x"]}, ft.Space({"x": ft.Float(0, 1)}), sampler=sampler,
+            goal=["min loss", "min cost"], budget=f"{trials} trials", store=str(tmp_path / "s.db"), name=sampler,
+        )  # fmt: skip
+
+    with pytest.warns(RuntimeWarning, match=r"first of 2 goals alone \(min loss\); auto") as seen:
+        call("cma_es", 3)
+    assert len(seen) == 1
+    call("cma_es", 5)
+    call("nsga2", 3)

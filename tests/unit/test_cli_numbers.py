@@ -254,3 +254,13 @@ def test_options_are_read():
     assert read_devices('{"gpu": 0.5}') == {"gpu": 0.5}
     assert read_devices("0") == ["0"]
     assert read_algorithm("--sampler", "gp:x=1.5,y=abc,z=true") == ("gp", {"x": 1.5, "y": "abc", "z": True})
+    nested = 'a:p={"x": [1, 2], "y": "b,c"},q=[{"s": "[", "t": 1}],r=w'
+    expected = {"p": {"x": [1, 2], "y": "b,c"}, "q": [{"s": "[", "t": 1}], "r": "w"}
+    assert read_algorithm("--sampler", nested) == ("a", expected)
+
+
+@pytest.mark.parametrize("text", ["a:p={lr:0.01}", "a:p=[b,c]", "a:p", 'a:p={"x": 1'])
+def test_options_that_cannot_be_read(text):
+    """What is half JSON is refused, and the text is named: quotes are easily lost in a shell."""
+    with pytest.raises(ArgumentError, match=r"--sampler.*(single quotes|NAME:key=value)"):
+        read_algorithm("--sampler", text)

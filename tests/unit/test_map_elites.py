@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import foretune as ft
-from foretune.base.errors import ArgumentError, UnknownNameError
+from foretune.base.errors import ArgumentError, ArgumentTypeError, UnknownNameError
 from foretune.base.key import Key
 from foretune.search import make
 from foretune.search.map_elites import MapElites
@@ -165,7 +165,7 @@ def test_defaults_and_empty_grids():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: MapElites("x"), ArgumentError, "tuple of 1 to 4"),
+        (lambda: MapElites("x"), ArgumentTypeError, "list of 1 to 4"),
         (lambda: MapElites((("ms", 1.0),)), ArgumentError, "parameter's name or"),
         (lambda: MapElites((("ms", 2.0, 1.0),)), ArgumentError, "greater than 2"),
         (lambda: MapElites(("x",), bins=(3, 4)), ArgumentError, "one for each descriptor"),

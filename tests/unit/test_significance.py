@@ -55,6 +55,7 @@ def test_few_results_are_left_as_they_are(trials: int) -> None:
     found = ft.tune(true, SPACE, sampler="random", budget=trials).corrected
     assert found.value == found.winner_observed
     assert "not corrected" in found.how
+    assert "nan" not in str(found)
 
 
 def test_a_race_finds_the_noise_and_a_winner(result: Any) -> None:

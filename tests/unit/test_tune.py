@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import foretune as ft
-from foretune.base.errors import ArgumentError, ArgumentTypeError, SpaceError, StudyError
+from foretune.base.errors import ArgumentError, ArgumentTypeError, ConfigError, SpaceError, StudyError
 from foretune.execute import FunctionReference
 from foretune.execute.executor import Ended, Executor, Job
 from foretune.schedule.hyperband import Hyperband
@@ -356,3 +356,47 @@ def test_the_python_that_users_import_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+HALF = ft.Space(
+    {"opt": ft.Choice(["sgd", "adam"]), "lr": ft.Float(0.0, 1.0), "momentum": ft.Float(0.0, 1.0)},
+    when={"momentum": {"opt": ["sgd"]}},
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "fixed", "expected"),
+    [
+        ({"lr": 0.5}, {"opt": "adam"}, {"lr": 0.5, "opt": "adam"}),
+        ({"momentum": 0.9}, None, {"momentum": 0.9, "opt": "sgd"}),
+    ],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_start_leaves_out_is_completed(
+    start: dict[str, Any], fixed: Any, expected: dict[str, Any], seed: int, tmp_path: Path
+) -> None:
+    """Held values come first, a parent makes active what is named, and the same call queues nothing twice."""
+
+    def call(trials: int) -> Any:
+        return tune(
+            lambda c: c["lr"], HALF, sampler="random", seed=seed, starts=[start], fixed=fixed,
+            budget=f"{trials} trials", store=str(tmp_path / "s.db"),
+        )  # fmt: skip
+
+    call(1)
+    history = call(3).history
+    assert expected.items() <= history[0].config.items()
+    assert [t.origin.by for t in history].count("user") == 1
+
+
+@pytest.mark.parametrize(
+    ("starts", "error", "says"),
+    [
+        ({"lr": 0.5}, ArgumentTypeError, "starts must be a list of configs"),
+        ([{"lr": 0.5}, {"lrr": 0.5}], ConfigError, r"starts\[1\].*'lrr'.*'lr'"),
+    ],
+)
+def test_wrong_starts(starts: Any, error: type[Exception], says: str) -> None:
+    """The argument is named, and which of the configs it is."""
+    with pytest.raises(error, match=says):
+        tune(lambda c: c["lr"], HALF, starts=starts, budget="1 trials")

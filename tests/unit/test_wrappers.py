@@ -200,3 +200,24 @@ def test_the_walks_reached_the_inner_state() -> None:
     """The suite over folds is no walk through first populations only: evolution proposes mutations in it."""
     walk = _walked(Batched(3, inner=EVOLUTION), len(list(problems(EVOLUTION))) - 1, 16)
     assert any("mutation of trial" in p.reason for p in walk.proposals)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("gp", {"aquisition": "lcb"}, "sampler 'gp' has no option 'aquisition'. Did you mean 'acquisition'"),
+        ("sobol", {"foo": 1}, "sampler 'sobol' has no option 'foo'"),
+        ("gp_pareto", {"reference": 3}, "reference must be a list of numbers, one a goal; got 3"),
+        ("greedy_coordinate", {"order": "lr"}, "order must be a list of names of parameters; got 'lr'"),
+        ("map_elites", {"descriptors": 2}, "descriptors must be a list of 1 to 4 names"),
+        ("starts", {"configs": {"lr": 1}}, "configs must be a list of configs"),
+        ("grid", {"shuffle": "no"}, "shuffle must be true or false"),
+        ("hier_mab", {"repeat": 0}, "repeat must be true or false"),
+        ("user_prior", {"prior": 3}, "prior must map names of parameters to values; got 3.$"),
+        ("gp:acquisition=lcb", {}, r"a name alone here; got 'gp:acquisition=lcb'.*make\('gp', ...\)"),
+    ],
+)
+def test_wrong_options_are_named(name: str, options: dict[str, Any], says: str) -> None:
+    """The sentence names the option and what is accepted, not a Python class."""
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=says):
+        ft.search.make(name, **options)

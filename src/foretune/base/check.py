@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from foretune.base.errors import ArgumentError, ArgumentTypeError, did_you_mean
 
-__all__ = ["integer", "name", "number", "one_of"]
+__all__ = ["flag", "integer", "name", "number", "one_of", "several"]
 
 
 def _bounds(low: float, high: float, open_low: bool) -> str:
@@ -75,6 +75,28 @@ def name(argument: str, value: Any) -> str:
     if not value.strip() or "\n" in value or "\0" in value:
         raise ArgumentError(f"{argument} must be a non-empty string on one line; got {value!r}.")
     return value
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return a bool, or raise: "no" and 0 are too easily taken for the other one.
+
+    >>> flag("shuffle", True)
+    True
+    """
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{argument} must be true or false (True or False in Python); got {value!r}.")
+    return value
+
+
+def several(argument: str, value: Any, of: str) -> tuple[Any, ...]:
+    """Return a list's items, or raise; a text or a mapping is no list.
+
+    >>> several("order", ["lr", "wd"], "names of parameters")
+    ('lr', 'wd')
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise ArgumentTypeError(f"{argument} must be a list of {of}; got {value!r}.")
+    return tuple(value)
 
 
 def one_of(argument: str, value: Any, accepted: Collection[str]) -> str:

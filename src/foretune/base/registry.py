@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foretune.base.errors import unknown_name
+from foretune.base.errors import ArgumentError, did_you_mean, unknown_name
 
-__all__ = ["Entry", "entries", "lookup", "names", "sources"]
+__all__ = ["Entry", "build", "entries", "lookup", "names", "sources"]
 
 # Source: <title> [, <where>]; titles may wrap over indented lines and end at a blank line or "(".
 _SOURCE = re.compile(r"^[ \t]*Source:[ \t]*(?P<title>.+?)[ \t]*$", re.MULTILINE)
@@ -93,6 +94,30 @@ def lookup(package: str, kind: str, name: str) -> Any:
     """
     table = entries(package)
     if name not in table:
+        bare, colon, _ = name.partition(":")
+        if colon and bare in table:
+            raise ArgumentError(
+                f"{kind} must be a name alone here; got {name!r}. Its options go to make, in Python: "
+                f"make({bare!r}, ...) with from {package} import make."
+            )
         raise unknown_name(kind, name, table)
     entry = table[name]
     return getattr(importlib.import_module(entry.module), entry.attribute)
+
+
+def build(package: str, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Make what ``name`` stands for with its options; their values are checked by the class.
+
+    Raises:
+        UnknownNameError: with the nearest name and all known ones.
+        ArgumentError: an option that the class does not have, with the nearest one and all that it has.
+    """
+    cls = lookup(package, kind, name)
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
+    for option in options:
+        if option not in known:
+            has = f"It has {', '.join(known)}." if known else "It has none."
+            raise ArgumentError(
+                f"{kind} {name!r} has no option {option!r}.{did_you_mean(option, known)} {has}"
+            )
+    return cls(**options)

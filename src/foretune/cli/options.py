@@ -77,16 +77,18 @@ def _mapping(option: str, text: str) -> dict[str, Any]:
 
 
 def read_algorithm(option: str, text: str | None) -> tuple[str, dict[str, Any]] | None:
-    """Read a name with hyperparameters: ``asha`` or ``asha:eta=4,brackets=2``.
+    """Read a name with hyperparameters: ``asha`` or ``asha:eta=4,brackets=2``; values are JSON, or else words.
 
     >>> read_algorithm("--scheduler", "asha:eta=4")
     ('asha', {'eta': 4})
+    >>> read_algorithm("--sampler", 'user_prior:prior={"lr": 0.01, "wd": 0.1},inner=tpe')
+    ('user_prior', {'prior': {'lr': 0.01, 'wd': 0.1}, 'inner': 'tpe'})
     """
     if text is None:
         return None
     name, _, rest = text.partition(":")
     options: dict[str, Any] = {}
-    for part in rest.split(",") if rest else ():
+    for part in _parts(rest) if rest else ():
         key, equals, value = part.partition("=")
         if not equals or not key.strip() or key.strip() in options:
             raise ArgumentError(
@@ -94,6 +96,26 @@ def read_algorithm(option: str, text: str | None) -> tuple[str, dict[str, Any]] 
             )
         try:
             options[key.strip()] = json.loads(value)
-        except ValueError:
+        except ValueError as error:
+            if value.lstrip()[:1] in ("{", "[", '"'):
+                raise ArgumentError(
+                    f"{option}: the value of {key.strip()!r} is not JSON ({error}); got {value!r}. In a shell "
+                    f"put it all between single quotes: {option} '{name.strip()}:key={{\"a\": 1}}'."
+                ) from None
             options[key.strip()] = value.strip()
     return name.strip(), options
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that stand outside of brackets and quotes."""
+    parts, depth, quoted, before = [""], 0, False, ""
+    for sign in text:
+        quoted ^= sign == '"' and before != "\\"
+        if not quoted:
+            depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and depth <= 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += sign
+        before = sign
+    return parts

@@ -103,6 +103,7 @@ def tune(
 ) -> None:
     """Tune."""
     from foretune.base import check
+    from foretune.base.key import Key
     from foretune.cli.driving import conclude, drive_here
     from foretune.cli.options import read_algorithm, read_devices, read_fixed, read_limit, read_start
     from foretune.cli.training import Training
@@ -118,7 +119,7 @@ def tune(
     from foretune.study.budget import Budget
     from foretune.study.earlier import all_earlier, learning_from
     from foretune.study.study import Study
-    from foretune.study.tune import holding
+    from foretune.study.tune import begin_with, completed_starts, holding
     from foretune.trial.constraint import parse_constraints
     from foretune.trial.goal import parse_goals
 
@@ -146,8 +147,7 @@ def tune(
     given = read_devices(devices)
     slots(workers, given)
     if choices is not None:
-        for config in first:
-            choices.fill(config)
+        completed_starts(choices, first, Key(seed or 0), held)
         if training is not None:
             training.check(choices)
 
@@ -184,10 +184,7 @@ def tune(
     )
     training.check(study.problem.space)
     _hint_unused(screen, training, study.problem.space)
-    queued = [dict(t.config) for t in study.history if t.origin.by == "user"]
-    for config in first:
-        if study.problem.space.fill(config) not in queued:
-            study.add(config)
+    begin_with(study, first, held)
     show_plan(screen, study, workers)
     reason = drive_here(study, training, workers=workers, devices=given, screen=screen, quiet=quiet)
     conclude(study, reason, as_json=as_json, quiet=quiet)

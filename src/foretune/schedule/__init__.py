@@ -27,23 +27,14 @@ def make(scheduler: str | Scheduler, **options: Any) -> Scheduler:
 
     Raises:
         UnknownNameError: no scheduler has this name.
-        ArgumentTypeError: neither a name nor a scheduler, options for a ready scheduler, or an option
-            that the scheduler does not have.
+        ArgumentTypeError: neither a name nor a scheduler, or options for a ready scheduler.
+        ArgumentError: an option that the scheduler does not have.
 
     >>> make("asha", eta=4)
     Asha(eta=4, low=None, brackets=1)
     """
     if isinstance(scheduler, str):
-        cls = registry.lookup("foretune.schedule", "scheduler", scheduler)
-        try:
-            made: Scheduler = cls(**options)
-        except TypeError as error:
-            if isinstance(error, ArgumentTypeError):
-                raise
-            known = ", ".join(cls.__dataclass_fields__) or "none"
-            raise ArgumentTypeError(
-                f"scheduler {scheduler!r} does not take the options {sorted(options)}: it has {known}."
-            ) from error
+        made: Scheduler = registry.build("foretune.schedule", "scheduler", scheduler, options)
         return made
     if not isinstance(scheduler, Scheduler):
         raise ArgumentTypeError(

@@ -61,6 +61,7 @@ class Boss(Scheduler):
     def __post_init__(self) -> None:
         check.integer("top", self.top, 2)
         check.integer("warmup", self.warmup, 2)
+        check.flag("inherit", self.inherit)
 
     def next(self, problem: Problem, history: History, key: Key) -> Action:
         action = Full().next(problem, history, key)

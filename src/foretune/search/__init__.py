@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from foretune.base.errors import ArgumentError, ArgumentTypeError
-from foretune.base.registry import lookup
+from foretune.base.registry import build
 from foretune.base.registry import names as _names
 from foretune.search.sampler import Proposal, Sampler
 
@@ -47,10 +46,5 @@ def make(sampler: str | Sampler[Any], **options: Any) -> Sampler[Any]:
         raise ArgumentTypeError(
             f"sampler must be a name ({', '.join(names())}) or a Sampler object; got {sampler!r}."
         )
-    cls = lookup(__name__, "sampler", sampler)
-    try:
-        made: Sampler[Any] = cls(**options)
-    except TypeError as error:
-        fields = ", ".join(f.name for f in dataclasses.fields(cls)) or "none"
-        raise ArgumentError(f"sampler {sampler!r}: {error}. Its hyperparameters: {fields}.") from None
+    made: Sampler[Any] = build(__name__, "sampler", sampler, options)
     return made

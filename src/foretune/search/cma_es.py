@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -162,7 +163,11 @@ class CMAES(Sampler[State]):
         numbers = np.array([j for j in range(space.width) if j not in shares], dtype=int)
         if not len(numbers):
             return _Strategy(None, shares, numbers, np.zeros((0, 0)), restarts)
-        cma = require("cma", "The CMA-ES sampler")
+        with (
+            warnings.catch_warnings()
+        ):  # its import warns where matplotlib is missing, which is not used here
+            warnings.simplefilter("ignore", UserWarning)
+            cma = require("cma", "The CMA-ES sampler")
         rng = problem.key.fold("cma_es", restarts).generator()
         start = rng.random(space.width)
         if restarts == 0:

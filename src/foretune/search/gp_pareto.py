@@ -84,7 +84,8 @@ class GPPareto(Sampler[None]):
             check.integer("initial", self.initial, 1)
         check.integer("most", self.most, 20)
         if self.reference is not None:
-            object.__setattr__(self, "reference", tuple(check.number("reference", v) for v in self.reference))
+            values = check.several("reference", self.reference, "numbers, one a goal")
+            object.__setattr__(self, "reference", tuple(check.number("reference", v) for v in values))
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         goals = problem.goals

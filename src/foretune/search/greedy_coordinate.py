@@ -100,7 +100,8 @@ class GreedyCoordinate(Sampler[None]):
 
     def __post_init__(self) -> None:
         if self.order is not None:
-            object.__setattr__(self, "order", tuple(check.name("order", n) for n in self.order))
+            order = check.several("order", self.order, "names of parameters")
+            object.__setattr__(self, "order", tuple(check.name("order", n) for n in order))
         check.integer("values", self.values, 2)
         check.integer("passes", self.passes, 1)
         check.one_of("start", self.start, ("default", "random"))

@@ -46,6 +46,7 @@ class Grid(Sampler[None]):
 
     def __post_init__(self) -> None:
         check.integer("points", self.points, 1)
+        check.flag("shuffle", self.shuffle)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         configs = _configs(problem.space, self.points)

@@ -93,6 +93,7 @@ class HierMab(Sampler[None]):
         check.number("high", self.high, 0.0)
         check.number("low", self.low, 0.0)
         check.integer("values", self.values, 2)
+        check.flag("repeat", self.repeat)
         check.number("discount", self.discount, 0.0, 1.0, open_low=True)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:

@@ -176,10 +176,12 @@ class MapElites(Sampler[State]):
 
     def __post_init__(self) -> None:
         if self.descriptors is not None:
-            given = self.descriptors
-            if isinstance(given, str) or not 1 <= len(given) <= 4:
+            given = check.several(
+                "descriptors", self.descriptors, "1 to 4 names of parameters or (metric, low, high)"
+            )
+            if not 1 <= len(given) <= 4:
                 raise ArgumentError(
-                    f"descriptors must be a tuple of 1 to 4 names of parameters or (metric, low, high); got {given!r}."
+                    f"descriptors must be a list of 1 to 4 names of parameters or (metric, low, high); got {given!r}."
                 )
             object.__setattr__(self, "descriptors", tuple(_descriptor(d) for d in given))
         many = self.bins if isinstance(self.bins, (tuple, list)) else (self.bins,)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from foretune.base.errors import ArgumentError, ArgumentTypeError, ConfigError
+from foretune.base import check
+from foretune.base.errors import ArgumentError, ConfigError
 from foretune.base.key import Key
 from foretune.search.distinct import signature
 from foretune.search.sampler import Proposal
@@ -20,23 +21,30 @@ __all__ = ["Starts"]
 __entry__ = "Starts"
 
 
-def completed(space: Space, start: Mapping[str, Any], key: Key) -> Mapping[str, Any]:
-    """Complete a start: what it lacks takes its default, or is drawn uniformly where there is none.
+def completed(
+    space: Space, start: Mapping[str, Any], key: Key, held: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """Complete a start: what it lacks takes the held value, its default, or is drawn uniformly.
 
     Raises:
         ConfigError: it names what the space lacks or does not allow.
     """
     drawn = space.sample(1, key)[0]
     full = dict(start)
+    # values of parents that make active what the start names
+    needed = {p: v for child in start for p, v in space.when.get(child, {}).items()}
     for _ in space:  # what becomes active by a parent's value may have children of its own
         for name, domain in space.items():
-            if name not in full and space.is_active(name, full):
-                if domain.default is not None:
-                    full[name] = domain.default
-                elif name in drawn:
-                    full[name] = drawn[name]
-                else:  # inactive in the draw
-                    full[name] = domain.decode(key.fold(name).generator().random(domain.width).tolist())
+            if name in full or not space.is_active(name, full):
+                continue
+            if held is not None and name in held:
+                full[name] = held[name]
+                continue
+            value = domain.default if domain.default is not None else drawn.get(name)
+            if value is None:  # inactive in the draw
+                value = domain.decode(key.fold(name).generator().random(domain.width).tolist())
+            fits = name not in needed or value in needed[name]
+            full[name] = value if fits else needed[name][0]
     return space.check(full)
 
 
@@ -61,9 +69,8 @@ class Starts(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.configs, (str, bytes, Mapping)):
-            raise ArgumentTypeError(f"configs must be a list of configs; got {self.configs!r}.")
-        object.__setattr__(self, "configs", tuple(table("a start", c) for c in self.configs))
+        configs = check.several("configs", self.configs, "configs")
+        object.__setattr__(self, "configs", tuple(table("a start", c) for c in configs))
 
     def init(self, problem: Problem) -> Any:
         for start in self.configs:

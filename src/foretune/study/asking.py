@@ -129,6 +129,12 @@ class Asking:
         self.topics: set[str] = set()  # what the log has been told already
         self.words: list[str] = []  # the notes in the log, for the reader
         self._trouble: tuple[str, str, str] | None = None
+        if len(problem.goals) > 1 and "multi-objective" not in sampler.tags:
+            words = (
+                f"the sampler {self.name} looks at the first of {len(problem.goals)} goals alone "
+                f"({problem.goal}); auto, gp_pareto, nsga2 and tpe look at all"
+            )
+            self._trouble = ("one goal of several", words, "")
 
     def read(self, event: Event) -> None:
         """Take in an event of the log."""

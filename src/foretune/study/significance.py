@@ -84,6 +84,8 @@ class Corrected:
     how: str
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"trial {self.number}: {self.value:.6g}; {self.how}"
         return (
             f"trial {self.number}: {self.value:.6g} (90 % interval {self.low:.6g} to {self.high:.6g}), corrected "
             f"for selection; best observed: trial {self.winner} with {self.winner_observed:.6g}, of which "

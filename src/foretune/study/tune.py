@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union
 
-from foretune.base.errors import ArgumentError
+from foretune.base import check
+from foretune.base.errors import ArgumentError, ConfigError
+from foretune.base.key import Key
 from foretune.execute.child import refuse_reimport
 from foretune.execute.executor import Executor
 from foretune.schedule.scheduler import Scheduler
 from foretune.search.fixed import Fixed
 from foretune.search.sampler import Sampler
+from foretune.search.starts import completed
+from foretune.search.wrapping import table
 from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
 from foretune.store import open_store
@@ -25,7 +29,7 @@ from foretune.study.result import Result
 from foretune.study.study import Study
 from foretune.trial.goal import Goal
 
-__all__ = ["holding", "tune"]
+__all__ = ["begin_with", "completed_starts", "holding", "tune"]
 
 
 def tune(
@@ -71,7 +75,8 @@ def tune(
         budget: ``"40 trials"``, ``"2h"``, ...: totals of the study. Parts that a stored study has and that
             are not named here stay as they are.
         store: a file to keep the study in; None keeps it in memory.
-        starts: configs to train first.
+        starts: configs to train first; what one leaves out takes what is held by ``fixed``, its default, or
+            is drawn.
         fixed: parameters that are held, with their values: the sampler searches the others.
         warm_from: earlier studies to learn from: ``"old.db:NAME"``, studies, results, or several of them. The
             sampler sees their trials as if they were its own (``warm_start``); with "quantile_transfer" or
@@ -122,9 +127,35 @@ def tune(
             as_space(space), goal, sampler=sampler, scheduler=scheduler, steps=steps, store=opened,
             name=name, budget=budget, seed=seed, constraints=constraints, **options,
         )  # fmt: skip
-        for config in starts:
-            study.add(config, once=True)
+        begin_with(study, starts, fixed)
         return study.run(train, running, limit=most, watch=watch)
+
+
+def begin_with(
+    study: Study, starts: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any] | None = None
+) -> None:
+    """Queue the configs that shall be trained first, completed; those that were queued before stay as they are.
+
+    Raises:
+        ArgumentTypeError: ``starts`` is no list of configs.
+        ConfigError: naming the start, and what the space lacks or does not allow.
+    """
+    problem = study.problem
+    for config in completed_starts(problem.space, starts, problem.key, fixed):
+        study.add(config, once=True)
+
+
+def completed_starts(
+    space: Space, starts: Sequence[Mapping[str, Any]], key: Key, fixed: Mapping[str, Any] | None = None
+) -> list[Mapping[str, Any]]:
+    """Complete the configs that shall be trained first: from what is held, from defaults, by draws."""
+    full = []
+    for i, start in enumerate(check.several("starts", starts, "configs")):
+        try:
+            full.append(completed(space, table(f"starts[{i}]", start), key.fold("start", i), fixed))
+        except ConfigError as error:
+            raise ConfigError(f"starts[{i}]: {error}") from None
+    return full
 
 
 def holding(
