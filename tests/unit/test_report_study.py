@@ -7,12 +7,13 @@ from html import unescape
 import pytest
 
 from foretune.base.key import Key
-from foretune.report.figures import best_so_far, parameters_against_loss, rungs
+from foretune.report.figures import best_so_far, front_of_goals, parameters_against_loss, rungs
 from foretune.report.figures.study import rungs_of, spread
 from foretune.report.study_report import ranked, states_line, study_report
 from foretune.space.domain import Choice, Constant, Float, Int, Simplex
 from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
+from foretune.trial.constraint import Constraint
 from foretune.trial.event import Event
 from foretune.trial.goal import Goal
 from foretune.trial.history import History
@@ -198,3 +199,48 @@ def test_states_are_counted_in_words(told):
     """Only the states that occur are named, complete first."""
     assert states_line(told[0]).split()[1] == "complete,"
     assert states_line(story(0)[0]) == "no trial yet"
+
+
+def several(rows, goals, constraints=()):
+    """A history of complete trials, one a row of values."""
+    problem = Problem(
+        Space({"x": Float(0, 1)}), tuple(map(Goal.parse, goals)), Fidelity(1, 1), Key.of(0),
+        constraints=tuple(map(Constraint.parse, constraints)),
+    )  # fmt: skip
+    events = []
+    for i, values in enumerate(rows):
+        events.append(start(i, {"x": 0.5}, 1.0, float(i)))
+        events.append(Event("report", i, i + 0.5, {"step": 1, "values": values, "seconds": 0.1}))
+        events.append(Event("complete", i, i + 0.6, {"reason": "done"}))
+    return History(problem, events)
+
+
+def test_several_goals_have_a_front():
+    """All goals are named, and the front is drawn and tabulated; the best is said to be that of the first."""
+    rows = [{"loss": 1, "acc": 5}, {"loss": 2, "acc": 9}, {"loss": 3, "acc": 4}]
+    history = several(rows, ["min loss", "max acc"])
+    page = unescape(study_report(history))
+    assert "min loss, max acc: 3 trials" in page
+    assert "Trial 0 is the best in the first goal" in page
+    assert "Table of the front: 2 trials" in page
+    drawn = {t.name: sorted(zip(t.x, t.y, strict=True)) for t in front_of_goals(history, [0, 1]).data}
+    assert drawn == {"complete": [(3, 4)], "front": [(1, 5), (2, 9)]}
+
+
+@pytest.mark.parametrize("rows", [[], [{"loss": 1, "acc": 5}], [{"loss": 1}, {"loss": 1, "acc": "NaN"}]])
+def test_fronts_of_tiny_studies(rows):
+    """No trial, one, and none with a value of each goal: the page is made."""
+    history = several(rows, ["min loss", "max acc"])
+    assert "<html" in study_report(history)
+    assert front_of_goals(history, [0] if len(rows) == 1 else []).layout is not None
+
+
+def test_trials_that_break_a_constraint_are_told_apart():
+    """They are counted, drawn apart, and do not lower the line of the best."""
+    rows = [{"loss": 3, "mem": 1}, {"loss": 1, "mem": 9}, {"loss": 2, "mem": 2}]
+    history = several(rows, ["min loss"], ["mem <= 4"])
+    page = unescape(study_report(history))
+    assert "Trial 2 is the best: loss 2" in page
+    assert "1 trial of 3 broke a constraint (mem <= 4)." in page
+    drawn = {t.name: list(t.y) for t in best_so_far(history).data}
+    assert drawn == {"breaks a constraint": [1], "complete": [3, 2], "best so far": [3, 2, 2]}

@@ -12,6 +12,7 @@ from foretune.report.figures.style import FAINT, GOOD, MAIN
 from foretune.report.figures.training import Curve
 from foretune.report.page import Badge, Card, Inline, Page
 from foretune.report.words import count, duration, number, number_of, percent, plural, short, title_case
+from foretune.study.result import front_of
 from foretune.trial.history import History
 from foretune.trial.trial import COMPLETE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Trial
 
@@ -66,11 +67,12 @@ def study_report(
     Returns:
         The page, to be written to one file.
     """
-    goal = history.problem.goal
-    subtitle = f"{goal}: {plural(len(history), 'trial')} over {plural(len(history.space), 'parameter')}"
+    goals = ", ".join(map(str, (*history.problem.goals, *history.problem.constraints)))
+    subtitle = f"{goals}: {plural(len(history), 'trial')} over {plural(len(history.space), 'parameter')}"
     page = Page(title, subtitle)
     page.section("Result")
     _result(page, history)
+    _front(page, history)
     if len(history):
         page.section("Best so far")
         page.figure(
@@ -125,10 +127,14 @@ def _result(page: Page, history: History) -> None:
             "" if best.state == COMPLETE else f", not at its full length yet ({best.state} at {best.step:,g})"
         )
         page.paragraph(
-            f"Trial {best.number} is the best: {goal_title(history)} "
+            f"Trial {best.number} is the best{_of_goals(history)}: {goal_title(history)} "
             f"{_value(history, best.number)}{partial}.",
             kind="lead",
         )
+    broken = _broken(history)
+    if broken:
+        bounds = ", ".join(map(str, history.problem.constraints))
+        page.paragraph(f"{plural(len(broken), 'trial')} of {len(history):,} broke a constraint ({bounds}).")
     cards = [Card("Trials", f"{len(history):,}", states_line(history))]
     if best is not None:
         note = f"trial {best.number}" + ("" if unit == "1" else f", {unit}")
@@ -146,6 +152,47 @@ def _result(page: Page, history: History) -> None:
         page.json(dict(best.config))
         if best.origin.reason:
             page.paragraph(f"Proposed by {best.origin.by}: {best.origin.reason}", kind="note")
+
+
+def _of_goals(history: History) -> str:
+    """Say of which goal the best is the best, where there are several."""
+    return " in the first goal" if len(history.problem.goals) > 1 else ""
+
+
+def _broken(history: History) -> set[int]:
+    """Return the trials that did not fail, and are known to break a constraint."""
+    failed = set(history.numbers(FAILED))
+    rows = history.violations.tolist()
+    return {n for n, row in enumerate(rows) if n not in failed and max(row, default=0.0) > 0.0}
+
+
+def _front(page: Page, history: History) -> None:
+    """Show the trials that are best in several goals at once."""
+    goals = history.problem.goals
+    front = [t.number for t in front_of(history)]
+    if len(goals) < 2 or not front:
+        return
+    page.section("Front")
+    page.paragraph(
+        f"{plural(len(front), 'trial')} of which no other one is better in one goal and as good in all."
+    )
+    page.figure(
+        figures.front_of_goals(history, front),
+        f"Each dot is a complete trial, by {goals[0]} and {goals[1]}; a double click shows those far off too."
+        + _sampled(len(history), 2000),
+        "The front of the goals",
+    )
+    columns = _columns(history, front[:TOP])
+    rows = [
+        (
+            n,
+            *(number(g.sign * float(v)) for g, v in zip(goals, history.losses_of(n), strict=True)),
+            *(short(history[n].config[c]) if c in history[n].config else None for c in columns),
+        )
+        for n in front[:TOP]
+    ]
+    with page.details(f"Table of the front: {plural(len(rows), 'trial')}", open=len(rows) <= 20):
+        page.table(("Trial", *(g.metric for g in goals), *columns), rows)
 
 
 def _rungs(page: Page, history: History) -> None:
@@ -229,7 +276,11 @@ def _trials(page: Page, history: History) -> None:
     top = ranked(history, TOP)
     if not top:
         return
-    columns = _columns(history, top)
+    columns, broken = _columns(history, top), _broken(history)
+    first = history.problem.goal.metric
+    said = [g.metric for g in history.problem.goals] + [c.metric for c in history.problem.constraints]
+    others = [m for m in dict.fromkeys(said) if m != first]
+    told = {m: history.metric(m) for m in others}
     rows = []
     for place, n in enumerate(top, 1):
         trial = history[n]
@@ -239,16 +290,17 @@ def _trials(page: Page, history: History) -> None:
                 place,
                 n,
                 _value(history, n),
+                *(number(float(told[m][n])) for m in others),
                 f"{trial.step:,g}",
                 duration(trial.seconds),
-                _state(trial),
+                Badge("breaks a constraint", "bad") if n in broken else _state(trial),
                 *values,
             )
         )
     shown = "all that have a value" if len(top) < TOP else f"the best {TOP} of {len(history):,}"
-    head = ("Rank", "Trial", history.problem.goal.metric, "Step", "Time", "State", *columns)
+    head = ("Rank", "Trial", first, *others, "Step", "Time", "State", *columns)
     with page.details(f"Table of trials: {shown}", open=len(top) <= 20):
-        page.table(head, rows, text=(5,))
+        page.table(head, rows, text=(5 + len(others),))
         hidden = sum(d.type != "constant" for d in history.space.values()) - len(columns)
         if hidden > 0:
             page.paragraph(

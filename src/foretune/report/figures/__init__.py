@@ -2,6 +2,7 @@
 
 from foretune.report.figures.comparison import budget_bars, comparison_bars
 from foretune.report.figures.coordinate import CoordinateRow, coordinate_check
+from foretune.report.figures.front import front_of_goals
 from foretune.report.figures.law import law_with_target
 from foretune.report.figures.study import best_so_far, parameters_against_loss, rungs
 from foretune.report.figures.sweep import lr_against_loss
@@ -14,6 +15,7 @@ __all__ = [
     "budget_bars",
     "comparison_bars",
     "coordinate_check",
+    "front_of_goals",
     "law_with_target",
     "learning_curves",
     "lr_against_loss",

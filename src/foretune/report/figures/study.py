@@ -13,6 +13,7 @@ from foretune.report.figures.style import (
     FAINT,
     GOOD,
     MAIN,
+    WARN,
     Figure,
     axis,
     blank,
@@ -66,6 +67,8 @@ def _config_hover(config: Any, most: int = 8) -> str:
 def best_so_far(history: History, *, limit: int = 2000) -> Figure:
     """Draw every trial's last value in the order in which trials settled, and the best complete one so far.
 
+    Trials that break a constraint are drawn apart, and are not the best.
+
     Args:
         history: of the study.
         limit: the most dots drawn; beyond it, an even sample (the best line stays exact).
@@ -87,9 +90,12 @@ def best_so_far(history: History, *, limit: int = 2000) -> Figure:
         yaxis=axis(goal_title(history), range=[low, high]),
     )
     sample = spread(numbers, limit)
+    feasible = history.feasible
+    done = {n for n in states[COMPLETE] if feasible[n]}
     for name, members, colour, size in (
         ("stopped or paused early", states[STOPPED] | states[PAUSED], fade(FAINT, 0.55), 6),
-        ("complete", states[COMPLETE], MAIN, 7),
+        ("breaks a constraint", states[COMPLETE] - done, fade(WARN, 0.7), 6),
+        ("complete", done, MAIN, 7),
     ):
         shown = [n for n in sample if n in members and math.isfinite(loss[n])]
         inside = [n for n in shown if low <= goal.sign * loss[n] <= high]
@@ -107,7 +113,6 @@ def best_so_far(history: History, *, limit: int = 2000) -> Figure:
                 hovertemplate="%{text}<extra></extra>",
             )
     trace: list[tuple[float, float]] = []
-    done = states[COMPLETE]
     for n in numbers:
         if n in done and math.isfinite(loss[n]) and (not trace or goal.sign * trace[-1][1] > loss[n]):
             trace.append((order[n], goal.sign * loss[n]))
