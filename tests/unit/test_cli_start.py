@@ -160,3 +160,15 @@ def test_the_example_is_found_in_a_checkout():
     from foretune.cli.demo import example_file
 
     assert example_file().name == "stdlib_lm.py"
+
+
+def test_a_warning_is_one_line():
+    """What the package warns of is read without the place in its code, in a process of its own."""
+    code = (
+        "import sys, warnings\n"
+        "from foretune.cli import main\n"
+        "main.app = lambda **_: warnings.warn('Foretune: a word.', RuntimeWarning)\n"
+        "main.main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr == "Warning: Foretune: a word.\n"

@@ -400,3 +400,22 @@ def test_wrong_starts(starts: Any, error: type[Exception], says: str) -> None:
     """The argument is named, and which of the configs it is."""
     with pytest.raises(error, match=says):
         tune(lambda c: c["lr"], HALF, starts=starts, budget="1 trials")
+
+
+def test_what_is_held_is_held_by_a_scheduler_that_makes_configs() -> None:
+    """No child of a population changes what ``fixed`` holds; the others do change."""
+
+    def train(config: dict[str, Any], run: Any) -> None:
+        weight = torch.nn.Linear(config["width"], 1)
+        run.track(model=weight)
+        for step in range(run.start, run.until):
+            run.report(step + 1, loss=config["lr"] + 1 / (step + 1))
+
+    torch = pytest.importorskip("torch")
+    history = tune(
+        train, ft.Space({"lr": ft.Float(1e-3, 1.0, log=True), "width": ft.Int(1, 64)}), seed=0, steps=4,
+        scheduler="population_based_training", fixed={"width": 16}, budget="12 trials",
+    ).history  # fmt: skip
+    assert {t.config["width"] for t in history} == {16}
+    assert any("lr" in t.origin.reason and t.plan.continues is not None for t in history)
+    assert history.count("failed") == 0

@@ -5,7 +5,9 @@ Nothing heavy is imported here: a command imports what it needs when it is calle
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +32,7 @@ from foretune.cli import (
     tune,
     worker,
 )
-from foretune.cli.exits import INTERRUPTED, guarded
+from foretune.cli.exits import INTERRUPTED, TRACEBACK, guarded
 
 __all__ = ["app", "main"]
 
@@ -116,8 +118,15 @@ for _module in (
     _module.register(app)
 
 
+def _one_line(message: Warning | str, category: type[Warning], *place: object, **more: object) -> str:
+    """Write a warning as a line for its reader, without the place in the code and the code itself."""
+    return f"Warning: {message}\n"
+
+
 def main() -> None:
     """Run the command line."""
+    if os.environ.get(TRACEBACK) != "1":
+        warnings.formatwarning = _one_line
     try:
         app(prog_name="foretune")
     except KeyboardInterrupt:  # before or after a command

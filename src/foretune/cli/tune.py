@@ -168,6 +168,7 @@ def tune(
         proposer = learning_from(sources, proposer)
     if held:
         proposer = holding(held, proposer, place, name)
+        planner = None if planner is None else planner.holding(list(held))
     study = Study(
         choices,
         goals,

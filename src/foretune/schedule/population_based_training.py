@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -123,6 +123,9 @@ class PopulationBasedTraining(Scheduler):
     @property
     def ends(self) -> bool:
         return True
+
+    def holding(self, names: Sequence[str]) -> PopulationBasedTraining:
+        return replace(self, fixed=tuple(dict.fromkeys((*self.fixed, *names))))
 
     def times(self, problem: Problem) -> tuple[float, ...]:
         """Return the steps at which members are compared; the last is ``steps.high``."""

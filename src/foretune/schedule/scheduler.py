@@ -137,6 +137,13 @@ class Scheduler(ABC):
         """Judge a report; the default lets every trial go until its plan ends."""
         return Verdict("go", "the plan is not at its end")
 
+    def holding(self, names: Sequence[str]) -> Scheduler:
+        """Return the scheduler that leaves these parameters as they are.
+
+        That is itself, unless it makes configs of its own.
+        """
+        return self
+
     @abstractmethod
     def plan(self, problem: Problem, trials: int | None = None) -> Sequence[Rung]:
         """Foretell rungs, number of trials and steps for a budget of ``trials``, before anything runs."""

@@ -91,7 +91,7 @@ class GreedyCoordinate(Sampler[None]):
            best that is known; the path is set right when they settle.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex"})
 
     order: tuple[str, ...] | None = None
     values: int = 5

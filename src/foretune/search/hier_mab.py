@@ -81,7 +81,7 @@ class HierMab(Sampler[None]):
         5. Discounting is not in the paper.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex"})
 
     high: float = 1.0
     low: float = 1.0

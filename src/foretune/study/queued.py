@@ -18,7 +18,9 @@ __all__ = ["Queued"]
 class Queued(Sampler[None]):
     """Leaves all choices to whoever queues configs with ``study.add``."""
 
-    tags: ClassVar[frozenset[str]] = frozenset({"exhaustible", "independent", "conditional", "mixed"})
+    tags: ClassVar[frozenset[str]] = frozenset(
+        {"exhaustible", "independent", "conditional", "mixed", "multi-objective"}
+    )
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         """Propose nothing."""

@@ -10,6 +10,7 @@ from foretune.base.errors import ArgumentError, ConfigError
 from foretune.base.key import Key
 from foretune.execute.child import refuse_reimport
 from foretune.execute.executor import Executor
+from foretune.schedule import make as make_scheduler
 from foretune.schedule.scheduler import Scheduler
 from foretune.search.fixed import Fixed
 from foretune.search.sampler import Sampler
@@ -123,6 +124,8 @@ def tune(
             sampler = learning_from(warm_from, sampler)
         if fixed:
             sampler = holding(fixed, sampler, opened, name)
+            if scheduler is not None:
+                scheduler = make_scheduler(scheduler).holding(list(fixed))
         study = Study(
             as_space(space), goal, sampler=sampler, scheduler=scheduler, steps=steps, store=opened,
             name=name, budget=budget, seed=seed, constraints=constraints, **options,
