@@ -178,3 +178,18 @@ def test_a_sampler_of_one_goal_says_so_where_there_are_several(tmp_path: Any) ->
     assert len(seen) == 1
     call("cma_es", 5)
     call("nsga2", 3)
+
+
+def test_a_sampler_that_does_not_see_constraints_says_so() -> None:
+    """It names them, and who looks at them; those that do, and those that look at nothing, say nothing."""
+
+    def call(sampler: str) -> None:
+        ft.tune(
+            lambda c: {"loss": c["x"], "mem": c["x"]}, ft.Space({"x": ft.Float(0, 1)}), sampler=sampler,
+            constraints={"mem": "<= 0.9"}, budget="3 trials", seed=0,
+        )  # fmt: skip
+
+    with pytest.warns(RuntimeWarning, match=r"TPE does not look at constraints \(mem <= 0.9\).*cma_es"):
+        call("tpe")
+    for sampler in ("auto", "gp", "nsga2", "genetic_algorithm", "map_elites", "random"):
+        call(sampler)

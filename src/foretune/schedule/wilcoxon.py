@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 from foretune.base import check
 from foretune.base.key import Key
-from foretune.base.lazy import require
+from foretune.numeric.signed_rank import signed_rank
 from foretune.schedule.full import Full
 from foretune.schedule.scheduler import Action, Rung, Scheduler, Verdict
 from foretune.trial.history import History
@@ -27,13 +27,10 @@ def worse(mine: Sequence[float], theirs: Sequence[float]) -> float:
     >>> worse([2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6.5]) < 0.02
     True
     """
-    stats = require("scipy.stats", "The Wilcoxon scheduler")
     gaps = [0.0 if a == b else a - b for a, b in zip(mine, theirs, strict=True)]
     big = 1e6 * (1.0 + max((abs(g) for g in gaps if math.isfinite(g)), default=0.0))
     gaps = [g if math.isfinite(g) else math.copysign(big, g) for g in gaps]  # ranks alone matter
-    if not any(gaps):
-        return 1.0
-    return float(stats.wilcoxon(gaps, alternative="greater", zero_method="zsplit").pvalue)
+    return signed_rank(gaps)
 
 
 @final

@@ -100,7 +100,7 @@ class CMAES(Sampler[State]):
         4. Trials that were halted early rank behind those that went further; failures rank last.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "constrained", "learns"})
 
     population: int | None = None
     step: float = 0.3

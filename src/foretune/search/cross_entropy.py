@@ -117,7 +117,7 @@ class CrossEntropy(Sampler[State]):
            better than trials that were halted early.
     """  # noqa: E501
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "constrained", "learns"})
 
     population: int = 20
     elite: float = 0.2

@@ -102,7 +102,7 @@ class GeneticAlgorithm(Sampler[State]):
         3. A trial that went further beats a trial that was halted early; failures never breed.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "constrained", "learns"})
 
     population: int = 20
     mutation: float | None = None

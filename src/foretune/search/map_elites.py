@@ -165,7 +165,7 @@ class MapElites(Sampler[State]):
         2. Failed trials, and trials that did not report a descriptor, enter no cell.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "constrained"})
 
     descriptors: tuple[Any, ...] | None = None
     bins: int | tuple[int, ...] = 10

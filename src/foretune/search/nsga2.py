@@ -80,7 +80,7 @@ class NSGA2(Sampler[State]):
     """
 
     tags: ClassVar[frozenset[str]] = frozenset(
-        {"conditional", "mixed", "simplex", "multi-objective", "learns"}
+        {"conditional", "mixed", "simplex", "multi-objective", "constrained", "learns"}
     )
 
     population: int = 40

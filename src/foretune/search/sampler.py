@@ -39,9 +39,10 @@ class Sampler(ABC, Generic[S]):
 
     Tags: ``conditional`` handles conditional parameters, ``mixed`` handles choices and ints,
     ``simplex`` handles mixtures, ``multi-fidelity`` learns from partial runs too,
-    ``multi-objective`` uses all goals, ``learns`` improves on random once it has history,
-    ``exhaustible`` ends (a grid), ``once`` proposes no config twice, so that a finite space ends,
-    ``independent`` ignores history.
+    ``multi-objective`` uses all goals, ``constrained`` keeps away from where constraints are broken (a study
+    warns where it has several goals or constraints, and its sampler lacks the tag), ``learns`` improves on
+    random once it has history, ``exhaustible`` ends (a grid), ``once`` proposes no config twice, so that a
+    finite space ends, ``independent`` ignores history.
     """
 
     tags: ClassVar[frozenset[str]] = frozenset()

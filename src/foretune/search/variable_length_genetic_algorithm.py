@@ -113,7 +113,7 @@ class VariableLengthGeneticAlgorithm(Sampler[State]):
         4. Asynchronous: a generation ends when ``population`` trials have settled.
     """
 
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
+    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "constrained", "learns"})
 
     length: str | None = None
     population: int = 20

@@ -114,6 +114,31 @@ class Offer:
     note: tuple[str, str, str] | None = None
 
 
+def unseen(sampler: Sampler[Any], problem: Problem) -> tuple[str, str, str] | None:
+    """Return the note on goals and constraints that a sampler does not look at; None if it looks at all."""
+    if "independent" in sampler.tags:
+        return None
+    words = []
+    if len(problem.goals) > 1 and "multi-objective" not in sampler.tags:
+        words.append(
+            f"looks at the first of {len(problem.goals)} goals alone ({problem.goal}); auto, gp_pareto, nsga2 "
+            "and tpe look at all"
+        )
+    if problem.constraints and "constrained" not in sampler.tags:
+        bounds = ", ".join(map(str, problem.constraints))
+        words.append(
+            f"does not look at constraints ({bounds}), and may spend its trials where they are broken; auto, "
+            "gp, gp_pareto, carbs, nsga2 and cma_es look at them"
+        )
+    if not words:
+        return None
+    return (
+        "goals or constraints that are not seen",
+        f"the sampler {type(sampler).__name__} {', and '.join(words)}",
+        "",
+    )
+
+
 class Asking:
     """Holds a sampler and its state for a study; everything that it decides stands in the log."""
 
@@ -128,13 +153,7 @@ class Asking:
         self.spare = 0  # asks to be spared before the sampler is asked again
         self.topics: set[str] = set()  # what the log has been told already
         self.words: list[str] = []  # the notes in the log, for the reader
-        self._trouble: tuple[str, str, str] | None = None
-        if len(problem.goals) > 1 and "multi-objective" not in sampler.tags:
-            words = (
-                f"the sampler {self.name} looks at the first of {len(problem.goals)} goals alone "
-                f"({problem.goal}); auto, gp_pareto, nsga2 and tpe look at all"
-            )
-            self._trouble = ("one goal of several", words, "")
+        self._trouble: tuple[str, str, str] | None = unseen(sampler, problem)
 
     def read(self, event: Event) -> None:
         """Take in an event of the log."""
