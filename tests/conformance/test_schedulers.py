@@ -153,7 +153,7 @@ def test_make_names_and_errors() -> None:
     assert make(ready) is ready
     with pytest.raises(UnknownNameError, match="Did you mean 'hyperband'"):
         make("hyperbnd")
-    with pytest.raises(ArgumentTypeError, match="eta"):
+    with pytest.raises(ArgumentError, match="has no option 'etta'"):
         make("asha", etta=3)
     with pytest.raises(ArgumentTypeError, match="ready"):
         make(ready, eta=3)
