@@ -48,11 +48,12 @@ def alarm(n: int, k: int) -> float:
 
 
 def learners(cost: str) -> list[str]:
-    """Names of the samplers that claim to learn, by whether they model or breed."""
+    """Names of the samplers that claim to learn by themselves, by whether they model or breed."""
     found = []
     for name in names():
         fields = getattr(type(make(name)), "__dataclass_fields__", {})
-        if "learns" in make(name).tags and ("population" in fields) == (cost == "breeds"):
+        wraps = "inner" in fields  # what it wraps is tested itself
+        if "learns" in make(name).tags and not wraps and ("population" in fields) == (cost == "breeds"):
             found.append(name)
     return found
 
