@@ -23,7 +23,7 @@ import numpy as np
 from foretune.base.key import Key
 from foretune.numeric.bayesian_gp import FullyBayesianGP, LogPosterior, mode, posterior_draws
 from foretune.numeric.deep_kernel import fit_deep
-from foretune.numeric.gp import Evidence, bounds
+from foretune.numeric.gp import Evidence, bounds, climb
 from foretune.numeric.kernel import Columns
 from foretune.numeric.neuron_graph import describe
 from foretune.numeric.pfn.network import PFN
@@ -33,7 +33,6 @@ from foretune.numeric.surrogate import starts
 from foretune.numeric.thinning import penalised, thin_observations
 from foretune.numeric.warp import warp
 from foretune.search import make
-from foretune.search.gp_thinned import climb
 from foretune.space.domain import Float
 from foretune.space.space import Space
 from foretune.trial.event import Event

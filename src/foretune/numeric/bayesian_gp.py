@@ -31,7 +31,7 @@ from foretune.base import check
 from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.base.lazy import require
-from foretune.numeric.gp import MEAN_VARIANCE, Posterior, bounds, condition
+from foretune.numeric.gp import MEAN_VARIANCE, Posterior, bounds, climb, condition
 from foretune.numeric.kernel import KERNELS, Columns, profile
 
 __all__ = ["INFERENCES", "FittedBayesianGP", "FullyBayesianGP", "LogPosterior", "mode", "posterior_draws"]
@@ -119,24 +119,15 @@ def mode(target: LogPosterior, starts: Array, iterations: int = 60) -> tuple[flo
 
     A parameter whose prior mean lies outside of the bounds (a trend that is not there) stays at that mean.
     """
-    optimize = require("scipy.optimize", "The fully Bayesian Gaussian process")
     box = bounds(target.d)
     outside = (target.mean < box[:, 0]) | (target.mean > box[:, 1])
     box[outside] = target.mean[outside, None]
 
-    def negative(theta: Array) -> tuple[float, Array]:
+    def one(theta: Array) -> tuple[float, Array]:
         value, gradient = target(theta[None])
-        return (-float(value[0]), -gradient[0]) if np.isfinite(value[0]) else (1e10, -gradient[0])
+        return float(value[0]), gradient[0]
 
-    best, at = -np.inf, np.clip(starts[0], box[:, 0], box[:, 1])
-    for start in starts:
-        found = optimize.minimize(
-            negative, np.clip(start, box[:, 0], box[:, 1]), jac=True, method="L-BFGS-B", bounds=box,
-            options={"maxiter": iterations},
-        )  # fmt: skip
-        if found.fun < 1e9 and -found.fun > best:
-            best, at = -float(found.fun), np.asarray(found.x, dtype=float)
-    return best, at
+    return climb(one, box, list(starts), iterations)
 
 
 def _hmc(

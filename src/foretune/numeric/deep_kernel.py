@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretune.base.lazy import require
-from foretune.numeric.gp import JITTER, MEAN_VARIANCE, bounds, prior
+from foretune.numeric.gp import JITTER, MEAN_VARIANCE, bounds, factored, prior
 from foretune.numeric.kernel import Columns, profile
 
 __all__ = ["DeepKernel", "fit_deep"]
@@ -202,8 +202,7 @@ def _coordinates(embed: Map, c: Array) -> tuple[Array, Array]:
 def _condition(
     columns: Columns, kind: str, theta: Array, embed: Map, x: Array, y: Array, z: Array, typical: Array
 ) -> DeepKernel:
-    lapack = require("scipy.linalg.lapack", _WHY)
-    n, d = x.shape
+    d = x.shape[1]
     s, t, noise = np.exp(theta[d:])
     f, trend = columns.embed(x)
     f = np.concatenate([f * np.exp(-theta[:d])[columns.group], z], axis=1)
@@ -211,16 +210,7 @@ def _condition(
     r2 = np.maximum(square[:, None] + square - 2.0 * (f @ f.T), 0.0)
     np.fill_diagonal(r2, 0.0)
     base = s * profile(kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE
-    extra = noise + JITTER
-    while True:
-        k = base.copy()
-        k.flat[:: n + 1] += extra
-        lower, info = lapack.dpotrf(k, lower=1, clean=1)
-        if not info:
-            break
-        extra *= 10.0  # rounding made K indefinite: more noise is the smallest lie that mends it
-    inverse, _ = lapack.dtrtri(lower, lower=1)
-    alpha = inverse.T @ (inverse @ y)
+    inverse, alpha = factored(base, noise, y)
     return DeepKernel(columns, kind, theta, embed, z, typical, x, y, f, trend, inverse, alpha)
 
 

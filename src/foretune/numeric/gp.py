@@ -11,6 +11,7 @@ The constant c integrates out an unknown mean of the (standardised) outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -102,18 +103,23 @@ class Evidence:
         return value - 0.5 * float(z @ z), gradient - z / self.sd
 
 
-def fit(evidence: Evidence, starts: list[Array], iterations: int) -> tuple[float, Array]:
-    """Maximise the log posterior by L-BFGS-B from each start.
+def climb(
+    target: Callable[[Array], tuple[float, Array]], box: Array, starts: Sequence[Array], iterations: int
+) -> tuple[float, Array]:
+    """Maximise a log density by L-BFGS-B from each start.
+
+    Args:
+        target: theta (p,) -> value and gradient (p,); a value that is not finite is avoided.
+        box: (p, 2) bounds; starts beyond them are moved to them.
 
     Returns:
-        The largest log posterior found and its theta; (-inf, the first start) if nothing was finite.
+        The largest value found and its theta; (-inf, the first start) if nothing was finite.
     """
     optimize = require("scipy.optimize", _WHY)
-    box = bounds(evidence.d)
 
     def negative(theta: Array) -> tuple[float, Array]:
-        value, gradient = evidence(theta)
-        return (-value, -gradient) if np.isfinite(value) else (1e10, gradient)
+        value, gradient = target(theta)
+        return (-value, -gradient) if np.isfinite(value) else (1e10, -np.nan_to_num(gradient))
 
     best, at = -np.inf, np.clip(starts[0], box[:, 0], box[:, 1])
     for start in starts:
@@ -124,6 +130,11 @@ def fit(evidence: Evidence, starts: list[Array], iterations: int) -> tuple[float
         if found.fun < 1e9 and -found.fun > best:
             best, at = -float(found.fun), np.asarray(found.x, dtype=float)
     return best, at
+
+
+def fit(evidence: Evidence, starts: list[Array], iterations: int) -> tuple[float, Array]:
+    """Maximise the log posterior of the hyperparameters; returns what :func:`climb` does."""
+    return climb(evidence, bounds(evidence.d), starts, iterations)
 
 
 @final
@@ -200,6 +211,30 @@ class Posterior:
         return mean, variance, np.where(real, d_mean, 0.0), np.where(real, d_variance, 0.0)
 
 
+def factored(base: Array, noise: float, y: Array) -> tuple[Array, Array]:
+    """Solve K alpha = y for K = base + noise on the diagonal.
+
+    Args:
+        base: (n, n) covariance of the noise-free outputs.
+        noise: variance; more is added, tenfold each time, where rounding has made K indefinite.
+        y: (n,) outputs.
+
+    Returns:
+        The inverse (n, n) of K's lower factor, and alpha (n,).
+    """
+    lapack = require("scipy.linalg.lapack", _WHY)
+    extra = noise + JITTER
+    while True:
+        k = base.copy()
+        k.flat[:: len(y) + 1] += extra
+        lower, info = lapack.dpotrf(k, lower=1, clean=1)
+        if not info:
+            break
+        extra *= 10.0  # more noise is the smallest lie that mends it
+    inverse, _ = lapack.dtrtri(lower, lower=1)
+    return inverse, inverse.T @ (inverse @ y)
+
+
 def condition(columns: Columns, kind: str, theta: Array, x: Array, y: Array) -> Posterior:
     """Condition the process on data.
 
@@ -207,8 +242,7 @@ def condition(columns: Columns, kind: str, theta: Array, x: Array, y: Array) -> 
         x: (n, d) rows, NaN where inactive.
         y: (n,) outputs, standardised as for the fit.
     """
-    lapack = require("scipy.linalg.lapack", _WHY)
-    n, d = x.shape
+    d = x.shape[1]
     s, t, v = np.exp(theta[d:])
     f, trend = columns.embed(x)
     f = f * np.exp(-theta[:d])[columns.group]
@@ -216,14 +250,5 @@ def condition(columns: Columns, kind: str, theta: Array, x: Array, y: Array) -> 
     r2 = np.maximum(square[:, None] + square - 2.0 * (f @ f.T), 0.0)
     np.fill_diagonal(r2, 0.0)
     base = s * profile(kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE
-    extra = v + JITTER
-    while True:
-        k = base.copy()
-        k.flat[:: n + 1] += extra
-        lower, info = lapack.dpotrf(k, lower=1, clean=1)
-        if not info:
-            break
-        extra *= 10.0  # rounding made K indefinite: more noise is the smallest lie that mends it
-    inverse, _ = lapack.dtrtri(lower, lower=1)
-    alpha = inverse.T @ (inverse @ y)
+    inverse, alpha = factored(base, v, y)
     return Posterior(columns, kind, theta, f, trend, inverse, alpha)

@@ -17,6 +17,8 @@ learning rate here is one number for a whole network, independent of its width.
 Known limits: on small networks (claims/theory_rules.py) chains follow the power of depth, but networks of several paths
 bear larger rates than the sum over paths allows. Check a transferred rate against larger ones where paths are many.
 
+Longer than most files here: the graph, its paths and the two rules read off it are one definition, and useless apart.
+
 Source: Principled Architecture-aware Scaling of Hyperparameters | equations 2, 4 (as derived in appendix A,
     equation 12), 8 and 9
 

@@ -27,6 +27,8 @@ values at the base width, shares of order 1 at all widths ask for
 
 This is the kernel regime: outputs change at once, features by m^(-1/2). It has no tag ``feature-learning``.
 
+Longer than most files here: forward and backward recursions share their Gaussian means; the exponents follow from both.
+
 Source: Effective Theory of Transformers at Initialization | forward-backward propagation at initialization, and what
     is asked of rates: tangent kernels of order one for each group of parameters, under SGD and AdamW
 

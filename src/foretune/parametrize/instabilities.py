@@ -13,6 +13,8 @@
 
 All are pure functions of recorded numbers; :class:`StabilityMonitor` records them without hooks.
 
+Longer than most files here: the proxies of the table are one check, with one list of remedies.
+
 Source: Small-scale proxies for large-scale Transformer training instabilities | the four proxies, LR sensitivity,
     extrapolation of logits and gradients over sizes; 1e-4 as the coefficient of the z-loss
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,9 @@ from foretune.base import check
 from foretune.base.key import Key
 from foretune.numeric.kde import Columns, Mixture
 from foretune.search.distinct import DRAWS, pick, signature
-from foretune.search.encoding import Encoding, encoding
 from foretune.search.random import draws
+from foretune.search.rows import described
 from foretune.search.sampler import Proposal, Sampler
-from foretune.space.domain import Int
-from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import FAILED
@@ -33,16 +30,6 @@ Array = NDArray[np.float64]
 # Of a kernel, in the unit cube. The authors' code has 1e-3: widths then follow the spread of the good configs down,
 # and on a smooth bowl all proposals fall on one place that is not the best one.
 LEAST_WIDTH = 0.06
-
-
-@functools.lru_cache(maxsize=16)
-def _described(space: Space) -> tuple[Encoding, Columns]:
-    enc = encoding(space)
-    grain = [0.0] * space.width
-    for name, domain in space.items():
-        if isinstance(domain, Int):
-            grain[space.columns[name].start] = 1.0 / domain.size
-    return enc, Columns(enc.levels, tuple(grain))
 
 
 def densities(columns: Columns, rows: Array, wider: float) -> tuple[Mixture, Mixture]:
@@ -167,7 +154,7 @@ class BOHB(Sampler[None]):
                 why = "a uniform draw" if known else "a uniform draw: no rung has enough trials for a model"
             else:
                 step, order, many = known
-                enc, columns = _described(space)
+                enc, columns = described(space)
                 rows = history.units[np.array(order)]
                 better, wide = densities(columns, rows[:many], self.wider)
                 others, _ = densities(columns, rows[many:], self.wider)

@@ -26,7 +26,9 @@ from foretune.search.modelled import (
     Bounds,
     Frame,
     Term,
+    begun,
     bounds_of,
+    design_size,
     encoded,
     first_design,
     first_new,
@@ -34,13 +36,13 @@ from foretune.search.modelled import (
     one_thread,
     propose,
 )
-from foretune.search.observations import Observations, observe
+from foretune.search.observations import Observations
 from foretune.search.sampler import Proposal, Sampler
 from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["GP", "improvement", "one_thread", "shown"]
+__all__ = ["GP", "improvement", "shown"]
 
 __entry__ = "GP"
 
@@ -134,21 +136,15 @@ class GP(Sampler[None]):
         check.one_of("region", self.region, REGIONS)
 
     def _design(self, problem: Problem) -> int:
-        return self.initial or max(4, min(10, problem.space.width + 1))
+        return design_size(self.initial, problem.space.width)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         need = self._design(problem)
         if self.region == "turbo":
             need += region(_sequence(history), problem.space.width, need).since
-        found: list[Proposal] = []
-        early = max(0, min(n, need - len(history)))
-        if early:
-            found = first_design(problem, history, early)
-        data = observe(problem, history)
-        if len(found) == n:
+        found, data = begun(problem, history, n, need)
+        if data is None:
             return found
-        if len(set(data.number.tolist())) < 3 or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
-            return found + first_design(problem, history, n - len(found), found)
         with one_thread():
             return found + self._model(problem, history, data, n - len(found), key, found)
 

@@ -20,6 +20,7 @@ from foretune.search.modelled import (
     Frame,
     Term,
     bounds_of,
+    design_size,
     encoded,
     first_design,
     one_thread,
@@ -95,7 +96,7 @@ class GPPareto(Sampler[None]):
             )
         if len(goals) == 1:
             return GP(self.initial, self.most).ask(problem, None, history, n, key)
-        need = self.initial or max(4, min(10, problem.space.width + 1))
+        need = design_size(self.initial, problem.space.width)
         early = max(0, min(n, need - len(history)))
         found = first_design(problem, history, early) if early else []
         if len(found) == n:

@@ -15,7 +15,7 @@ from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.base.lazy import require
 from foretune.numeric.acquisition import log_ei, log_ei_gradient
-from foretune.numeric.gp import Evidence, Posterior, bounds, condition
+from foretune.numeric.gp import Evidence, Posterior, bounds, climb, condition
 from foretune.numeric.kernel import KERNELS, Columns
 from foretune.numeric.surrogate import checkpoint, starts
 from foretune.numeric.thinning import METRICS, penalised, thin_observations, trust_radius
@@ -27,7 +27,7 @@ from foretune.search.sampler import Proposal, Sampler
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["GPThinned", "climb"]
+__all__ = ["GPThinned"]
 
 __entry__ = "GPThinned"
 
@@ -35,27 +35,6 @@ Array = NDArray[np.float64]
 
 BEST = 0.5  # part of the kept rows that are the best ones: farthest points alone are corners, where little is learned
 CHOICE_STEPS, FIT_STEPS = 40, 8  # L-BFGS iterations of a choice and of a refit
-
-
-def climb(
-    target: Callable[[Array], tuple[float, Array]], box: Array, first: list[Array], steps: int
-) -> tuple[float, Array]:
-    """Maximise a log density by L-BFGS-B from each start; return the best value and place."""
-    optimize = require("scipy.optimize", "The thinned Gaussian process")
-
-    def negative(theta: Array) -> tuple[float, Array]:
-        value, gradient = target(theta)
-        return (-value, -gradient) if np.isfinite(value) else (1e10, -np.nan_to_num(gradient))
-
-    best, at = -np.inf, np.clip(first[0], box[:, 0], box[:, 1])
-    for start in first:
-        found = optimize.minimize(
-            negative, np.clip(start, box[:, 0], box[:, 1]), jac=True, method="L-BFGS-B", bounds=box,
-            options={"maxiter": steps},
-        )  # fmt: skip
-        if found.fun < 1e9 and -found.fun > best:
-            best, at = -float(found.fun), np.asarray(found.x, dtype=float)
-    return best, at
 
 
 @final

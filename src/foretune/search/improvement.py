@@ -8,28 +8,28 @@ pending trials taken to give what the model predicts; a reason in numbers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foretune.base.key import Key
+from foretune.numeric.acquisition import log_ei
 from foretune.numeric.candidates import Field, maximise
 from foretune.numeric.kernel import Columns
 from foretune.numeric.surrogate import representative
 from foretune.numeric.warp import WARPS, warp
-from foretune.search.distinct import DRAWS, SMALL, pick, signature, whole
-from foretune.search.encoding import Encoding, encoding
-from foretune.search.gp import one_thread
-from foretune.search.observations import Observations, observe
+from foretune.search.distinct import whole
+from foretune.search.encoding import Encoding
+from foretune.search.modelled import Frame, begun, design_size, encoded, first_design, one_thread
+from foretune.search.observations import Observations
 from foretune.search.sampler import Proposal
-from foretune.search.sobol import points
 from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["Build", "Model", "ask", "shown", "unskewed"]
+__all__ = ["Build", "Model", "Scored", "ask", "shown", "unskewed"]
 
 Array = NDArray[np.float64]
 
@@ -73,35 +73,25 @@ class Model(ABC):
         return row, ""
 
 
+class Scored(Model):
+    """A model whose predictions are normal scores: mean and variance at each row are all that it needs to give."""
+
+    @abstractmethod
+    def both(self, rows: Array) -> tuple[Array, Array]:
+        """Return mean and variance of the normal score at rows (m, d): (m,) each."""
+
+    def mean(self, rows: Array) -> Array:
+        return self.both(rows)[0]
+
+    def value(self, rows: Array, best: float) -> Array:
+        return log_ei(*self.both(rows), best)
+
+    def gain(self, row: Array, best: float) -> float:
+        return float(np.exp(self.value(row, best)[0]))
+
+
 # (columns, rows (n, d), losses (n,), trial of each row, key) -> model
 Build = Callable[[Columns, Array, Array, NDArray[np.intp], Key], Model]
-
-
-def first_design(
-    problem: Problem, history: History, n: int, word: str, before: list[Proposal] | None = None
-) -> list[Proposal]:
-    """Propose the space's default and points of a Sobol sequence."""
-    before = before or []
-    at = len(history) + len(before)
-
-    # rows of a large space may coincide too, where all that is active is discrete
-    tried = {signature(t.config) for t in history[max(0, len(history) - SMALL) :]}
-
-    def stream() -> Iterator[Mapping[str, Any]]:
-        if at == 0:
-            yield problem.space.default()
-        refused = 0
-        for config in points(problem.space, problem.key.fold(word), at, n + 1):
-            if refused < DRAWS and signature(config) in tried:
-                refused += 1
-                continue
-            yield config
-
-    picked = pick(history, stream(), n, avoid=[p.config for p in before])
-    return [
-        Proposal(c, note or ("the default" if at + i == 0 else "the first design"))
-        for i, (c, note) in enumerate(picked)
-    ]
 
 
 def ask(
@@ -123,14 +113,9 @@ def ask(
         most: losses that the model is given at most.
         build: makes the model.
     """
-    need = initial or max(4, min(10, problem.space.width + 1))
-    early = max(0, min(n, need - len(history)))
-    found = first_design(problem, history, early, word) if early else []
-    if len(found) == n:
+    found, data = begun(problem, history, n, design_size(initial, problem.space.width), word)
+    if data is None:
         return found
-    data = observe(problem, history)
-    if len(set(data.number.tolist())) < 3 or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
-        return found + first_design(problem, history, n - len(found), word, found)
     with one_thread():
         return found + _modelled(problem, history, data, n - len(found), key, found, word, most, build)
 
@@ -139,15 +124,9 @@ def _modelled(
     problem: Problem, history: History, data: Observations, n: int, key: Key, before: list[Proposal],
     word: str, most: int, build: Build,
 ) -> list[Proposal]:  # fmt: skip
-    space, enc = problem.space, encoding(problem.space)
-    columns = Columns(enc.levels + ((0,) if data.graded else ()), enc.optional)
-
-    def lift(rows: Array, place: Array | float = 1.0) -> Array:
-        if not data.graded:
-            return rows
-        last = np.broadcast_to(np.asarray(place, dtype=float), (len(rows),))
-        return np.concatenate([rows, last[:, None]], axis=1)
-
+    space, enc = problem.space, encoded(problem.space)
+    frame = Frame(enc, data.graded)
+    lift = frame.lift
     keep = representative(data.loss, most)
     number, place, loss = data.number[keep], data.place[keep], data.loss[keep]
     rows = history.units[number]
@@ -155,7 +134,7 @@ def _modelled(
     if before:
         pending = np.concatenate([pending, space.encode(p.config for p in before)])
     known = np.concatenate([history.units, pending[len(history.pending) :]])
-    fitted = build(columns, lift(rows, place), loss, number, problem.key.fold(word))
+    fitted = build(frame.columns, lift(rows, place), loss, number, problem.key.fold(word))
     found: list[Proposal] = []
     for i in range(n):
         model = fitted.believe(lift(pending)) if len(pending) else fitted
@@ -164,10 +143,10 @@ def _modelled(
         best = float(mean[order[0]])
         chosen = _best(enc, model, lift, rows[order[:CENTRES]], best, known, key.fold(word, i).generator())
         if chosen is None:
-            return found + first_design(problem, history, n - i, word, before + found)
+            return found + first_design(problem, history, n - i, before + found, word)
         chosen, remark = model.move(chosen, known[: len(history)], enc)
         if _taken(chosen, known):
-            return found + first_design(problem, history, n - i, word, before + found)
+            return found + first_design(problem, history, n - i, before + found, word)
         gap = np.nan_to_num(np.abs(rows - chosen), nan=1.0)
         near = int(number[int(np.argmin((gap**2).sum(axis=1)))])
         gain = model.gain(lift(chosen[None]), best)

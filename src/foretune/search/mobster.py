@@ -15,8 +15,17 @@ from foretune.numeric.acquisition import log_ei, log_ei_gradient
 from foretune.numeric.gp import Posterior, condition
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
 from foretune.search.gp import CENTRES, explain, improvement
-from foretune.search.modelled import Frame, Term, encoded, first_design, one_thread, propose
-from foretune.search.observations import Observations, observe
+from foretune.search.modelled import (
+    Frame,
+    Term,
+    begun,
+    design_size,
+    encoded,
+    first_design,
+    one_thread,
+    propose,
+)
+from foretune.search.observations import Observations
 from foretune.search.sampler import Proposal, Sampler
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
@@ -159,16 +168,9 @@ class Mobster(Sampler[None]):
         check.integer("most", self.most, 20)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
-        need = self.initial or max(4, min(10, problem.space.width + 1))
-        found: list[Proposal] = []
-        early = max(0, min(n, need - len(history)))
-        if early:
-            found = first_design(problem, history, early)
-        data = observe(problem, history)
-        if len(found) == n:
+        found, data = begun(problem, history, n, design_size(self.initial, problem.space.width))
+        if data is None:
             return found
-        if len(set(data.number.tolist())) < 3 or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
-            return found + first_design(problem, history, n - len(found), found)
         with one_thread():
             return found + self._model(problem, history, data, n - len(found), key, found)
 

@@ -20,8 +20,9 @@ from foretune.numeric.acquisition import log_kept, log_kept_gradient
 from foretune.numeric.candidates import Field, maximise
 from foretune.numeric.kernel import Columns
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
-from foretune.search.distinct import pick, whole
+from foretune.search.distinct import DRAWS, SMALL, pick, signature, whole
 from foretune.search.encoding import Encoding, encoding
+from foretune.search.observations import Observations, observe
 from foretune.search.sampler import Proposal
 from foretune.search.sobol import points
 from foretune.space.space import Space
@@ -29,8 +30,8 @@ from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
 __all__ = [
-    "Bounds", "Frame", "Term", "bounds_of", "encoded", "first_design", "in_order", "one_thread", "propose",
-    "values_of",
+    "Bounds", "Frame", "Term", "begun", "bounds_of", "design_size", "encoded", "first_design", "in_order",
+    "one_thread", "propose", "values_of",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -67,25 +68,60 @@ def encoded(space: Space) -> Encoding:
 
 
 def first_design(
-    problem: Problem, history: History, n: int, before: Sequence[Proposal] = ()
+    problem: Problem, history: History, n: int, before: Sequence[Proposal] = (), word: str = "gp"
 ) -> list[Proposal]:
-    """Propose the space's default, then the points of a Sobol sequence that is the same for all these samplers.
+    """Propose the space's default, then the points of a Sobol sequence, but for what was tried lately.
 
     Args:
         before: proposals of the same ask, to be counted and avoided.
+        word: what the sequence hangs on; samplers with the same word begin alike.
     """
     at = len(history) + len(before)
+    # rows of a large space may coincide too, where all that is active is discrete
+    tried = {signature(t.config) for t in history[max(0, len(history) - SMALL) :]}
 
     def stream() -> Iterator[Mapping[str, Any]]:
         if at == 0:
             yield problem.space.default()
-        yield from points(problem.space, problem.key.fold("gp"), at, n + 1)
+        refused = 0
+        for config in points(problem.space, problem.key.fold(word), at, n + 1):
+            if refused < DRAWS and signature(config) in tried:
+                refused += 1
+                continue
+            yield config
 
     picked = pick(history, stream(), n, avoid=[p.config for p in before])
     why = [
         note or ("the default" if at + i == 0 else "the first design") for i, (_, note) in enumerate(picked)
     ]
     return [Proposal(c, w) for (c, _), w in zip(picked, why, strict=True)]
+
+
+def design_size(initial: int | None, width: int) -> int:
+    """Return how many trials precede the model: ``initial``, or min(10, width + 1), at least 4."""
+    return initial or max(4, min(10, width + 1))
+
+
+def begun(
+    problem: Problem, history: History, n: int, need: int, word: str = "gp"
+) -> tuple[list[Proposal], Observations | None]:
+    """Make the proposals that need no model, and collect what a model of losses may learn.
+
+    Args:
+        need: how many trials the first design has.
+
+    Returns:
+        At most ``n`` proposals; and the observations, or None where nothing is left for a model to propose
+        or it could not be made: fewer than three trials with results, no parameters, equal losses.
+    """
+    early = max(0, min(n, need - len(history)))
+    found = first_design(problem, history, early, word=word) if early else []
+    if len(found) == n:
+        return found, None
+    data = observe(problem, history)
+    if len(set(data.number.tolist())) < FEWEST or problem.space.width == 0 or np.ptp(data.loss) == 0.0:
+        return found + first_design(problem, history, n - len(found), found, word), None
+    return found, data
 
 
 @final

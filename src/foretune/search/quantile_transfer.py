@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from foretune.base import check
 from foretune.base.key import Key
-from foretune.numeric.acquisition import log_ei
 from foretune.numeric.gp import Evidence, Posterior, condition, fit
 from foretune.numeric.kernel import Columns
 from foretune.numeric.ridge import Ridge, ridge
@@ -49,7 +48,7 @@ def _prior(sources: tuple[Earlier, ...], problem: Problem) -> tuple[Columns, Rid
 
 
 @dataclass(frozen=True)
-class _Residual(improvement.Model):
+class _Residual(improvement.Scored):
     """score(x) = mu(x) + sigma(x) r(x): the sources' mapping, corrected by a process through the residuals."""
 
     columns: Columns  # of the space, without the step
@@ -63,20 +62,10 @@ class _Residual(improvement.Model):
         return self.prior.predict(self.columns.embed(rows[:, : self.columns.width])[0])
 
     def both(self, rows: Array) -> tuple[Array, Array]:
-        """Return mean and variance of the normal score."""
         mu, sigma = self._mu(rows)
         mean, variance = self.posterior.predict(rows)
         factor = sigma * self.scale
         return mu + factor * mean, factor**2 * variance
-
-    def mean(self, rows: Array) -> Array:
-        return self.both(rows)[0]
-
-    def value(self, rows: Array, best: float) -> Array:
-        return log_ei(*self.both(rows), best)
-
-    def gain(self, row: Array, best: float) -> float:
-        return float(np.exp(self.value(row, best)[0]))
 
     def believe(self, rows: Array) -> _Residual:
         p = self.posterior

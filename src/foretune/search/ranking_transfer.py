@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from foretune.base import check
 from foretune.base.key import Key
-from foretune.numeric.acquisition import log_ei
 from foretune.numeric.kernel import Columns
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
 from foretune.search import improvement
@@ -92,7 +91,7 @@ def _predict(model: Surrogate, rows: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class _Ensemble(improvement.Model):
+class _Ensemble(improvement.Scored):
     """A weighted mean of posteriors: mean sum w_i m_i, variance sum w_i^2 v_i."""
 
     width: int
@@ -100,7 +99,6 @@ class _Ensemble(improvement.Model):
     weights: Array
 
     def both(self, rows: Array) -> tuple[Array, Array]:
-        """Return mean and variance of the normal score."""
         mean, variance = np.zeros(len(rows)), np.full(len(rows), 1e-12)
         last = len(self.models) - 1
         for i, (model, w) in enumerate(zip(self.models, self.weights, strict=True)):
@@ -108,15 +106,6 @@ class _Ensemble(improvement.Model):
                 m, v = _predict(model, rows if i == last else rows[:, : self.width])
                 mean, variance = mean + w * m, variance + w * w * v
         return mean, variance
-
-    def mean(self, rows: Array) -> Array:
-        return self.both(rows)[0]
-
-    def value(self, rows: Array, best: float) -> Array:
-        return log_ei(*self.both(rows), best)
-
-    def gain(self, row: Array, best: float) -> float:
-        return float(np.exp(self.value(row, best)[0]))
 
     def believe(self, rows: Array) -> _Ensemble:
         last = len(self.models) - 1

@@ -5,6 +5,8 @@ source, its recipe, how far the run lies beyond the runs behind it (decades), an
 With a run that was tuned, each law also says where that run's values go: then only its exponents count,
 which travel better between recipes than its constant.
 
+Longer than most files here: all laws are asked the same questions, and their advice is checked side by side.
+
 Source: Predictable Scale: Part I -- Optimal Hyperparameter Scaling Law in Large Language Model Pretraining
 Source: DeepSeek LLM: Scaling Open-Source Language Models with Longtermism
 Source: MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies
