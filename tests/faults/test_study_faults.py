@@ -33,6 +33,7 @@ from foretune.trial.trial import Trial
 SPACE = ft.Space({"x": ft.Float(-1, 1)})
 ROOT = Path(__file__).parents[2]
 HERE = str(Path(__file__).resolve())
+HOLD = "FORETUNE_TEST_HOLD"
 
 
 # -- what the drivers run ---------------------------------------------------------------------------
@@ -60,6 +61,8 @@ def train(config: Mapping[str, Any], run: Any) -> None:
         if state.steps != list(range(step + 1)):
             raise RuntimeError(f"the state at step {step} was made by {state.steps}")
         time.sleep(0.01)
+        while HOLD in os.environ and Path(os.environ[HOLD]).exists():
+            time.sleep(0.01)
         run.report(step + 1, loss=config["x"] ** 2 + 1 / (step + 1))
 
 
@@ -133,6 +136,17 @@ def children(pid: int) -> list[int]:
 def log_of(store: Path, name: str = "study") -> Sequence[Event]:
     """All events of a study, read by somebody who is not part of it."""
     return SqliteStore(store, create=False).read(name)
+
+
+def wait_until_held(store: Path, running: int, seconds: float = 0.5) -> None:
+    """Wait until that many trials run and nothing but renewed leases is recorded for some time."""
+    seen, since, deadline = -1, time.monotonic(), time.monotonic() + 60
+    while time.monotonic() - since < seconds:
+        count = sum(e.kind != "lease" for e in log_of(store))
+        if count != seen or Study(store=SqliteStore(store)).history.count("running") != running:
+            seen, since = count, time.monotonic()
+        assert time.monotonic() < deadline, f"not {running} trials running"
+        time.sleep(0.02)
 
 
 def essence(log: Sequence[Event]) -> list[tuple[str, int, str]]:
@@ -584,21 +598,27 @@ def test_a_heartbeat_keeps_a_silent_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_an_interruption_is_clean(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+def test_an_interruption_is_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, workers: int
+) -> None:
     """Running trials are given up at once, blamelessly; going on gives the undisturbed study's trials."""
-    store = tmp_path / "s.db"
+    store, hold = tmp_path / "s.db", tmp_path / "hold"
+    monkeypatch.setenv(HOLD, str(hold))
     process = driver(store, workers=workers)
     while process.poll() is None and not (store.exists() and len(log_of(store)) > 12):
         time.sleep(0.01)
+    hold.touch()
+    wait_until_held(store, running=workers)
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
+    hold.unlink()
     assert process.returncode != 0
     assert "KeyboardInterrupt" in error
     log = log_of(store)
     history = Study(store=SqliteStore(store)).history
     assert history.count("running") == 0
     lost = [e for e in log if e.kind == "lose"]
-    assert 1 <= len(lost) <= workers
+    assert len(lost) == workers
     assert all(e.data["reason"] == "interrupted" for e in lost)
     assert all(t.tries == 0 for t in history)
     finished(driver(store, workers=workers))
