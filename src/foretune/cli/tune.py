@@ -94,6 +94,10 @@ def tune(
         str | None,
         typer.Option(metavar="CAP", help="Processor time of an ask at most: 2s, 5% of a trial, off."),
     ] = None,
+    give_up: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Stop when the first N trials fail alike; 10 unless given, 0: never."),
+    ] = None,
     metrics_file: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Where the command writes its metrics, if not to stdout."),
@@ -132,6 +136,8 @@ def tune(
     allowed = Budget.parse(budget) if budget is not None else None
     study_name(name)
     check.integer("--workers", workers, 1)
+    if give_up is not None:
+        check.integer("--give-up", give_up, 0)
     if low is not None and steps is None:
         raise ArgumentError("--low goes with --steps, the length of a full trial.")
     axis = None if steps is None else Fidelity(steps, low if low is not None else 1)
@@ -182,6 +188,7 @@ def tune(
         constraints=bounds,
         about={"train": training.about()},
         ask_cap=cap,
+        give_up=give_up,
     )
     training.check(study.problem.space)
     _hint_unused(screen, training, study.problem.space)

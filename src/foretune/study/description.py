@@ -70,12 +70,14 @@ def _option(package: str, kind: str, value: Any) -> Any:
 
 
 def record(
-    problem: Problem, seed: int, sampler: Any, scheduler: Any, budget: Budget, extra: Mapping[str, Any] | None
-) -> dict[str, Any]:
+    problem: Problem, seed: int, sampler: Any, scheduler: Any, budget: Budget, extra: Mapping[str, Any] | None,
+    give_up: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Make the data of a study's ``create`` event.
 
     Args:
         extra: the user's own entries (``about``); they stand beside the study's, never in their place.
+        give_up: how many trials may fail alike, if that was said.
 
     Raises:
         ArgumentError: an extra entry has the name of one of the study's own.
@@ -94,10 +96,11 @@ def record(
         "scheduler": describe("foretune.schedule", scheduler),
         "budget": plain(budget),
         **({"constraints": plain(list(problem.constraints))} if problem.constraints else {}),
+        **({"give_up": give_up} if give_up is not None else {}),
     }
     if extra is not None and (not isinstance(extra, Mapping) or not all(isinstance(k, str) for k in extra)):
         raise ArgumentTypeError(f"about must be a mapping of names to JSON values; got {extra!r}.")
-    reserved = (*own, "constraints")
+    reserved = (*own, "constraints", "give_up")
     taken = [name for name in extra or () if name in reserved]
     if taken:
         raise ArgumentError(

@@ -12,7 +12,9 @@ from foretune.study.opening import WHOLE_RUN
 from foretune.trial.problem import Problem
 from foretune.trial.trial import COMPLETE, FAILED, PAUSED, STOPPED, Trial
 
-__all__ = ["Ending", "conclude"]
+__all__ = ["WITHOUT", "Ending", "conclude"]
+
+WITHOUT = "it ended without "  # how the reasons of trials begin that lack a metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,12 @@ def _missing(problem: Problem, trial: Trial, final: Mapping[str, float], step: f
             told = (
                 f"it reported {', '.join(sorted(known))}.{did_you_mean(goal.metric, known)}" if known else ""
             )
-            return f"it ended without the goal's metric {goal.metric!r}: {told or 'it reported nothing.'}"
+            return f"{WITHOUT}the goal's metric {goal.metric!r}: {told or 'it reported nothing.'}"
     for constraint in problem.constraints if step >= problem.steps.high else ():
         if constraint.metric not in known:
             near = did_you_mean(constraint.metric, known)
             return (
-                f"it ended without {constraint.metric!r}, which is constrained ({constraint}): it reported "
+                f"{WITHOUT}{constraint.metric!r}, which is constrained ({constraint}): it reported "
                 f"{', '.join(sorted(known))}.{near}"
             )
     return None

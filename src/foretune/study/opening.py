@@ -53,7 +53,7 @@ def _axis(steps: Union[float, Fidelity, None]) -> Fidelity:
 
 def creation(
     space: Space, goal: Any, sampler: Any, scheduler: Any, steps: Any, budget: Any, seed: int | None,
-    about: Mapping[str, Any] | None, constraints: Any = None,
+    about: Mapping[str, Any] | None, constraints: Any = None, give_up: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the data of a new study's first event, with the defaults filled in.
 
@@ -74,7 +74,7 @@ def creation(
         )
     proposer = make_sampler("auto" if sampler is None else sampler)
     proposer.init(problem)  # what it refuses is refused before anything is written
-    return record(problem, root, proposer, planner, allowed, about)
+    return record(problem, root, proposer, planner, allowed, about, give_up)
 
 
 def ends_by_itself(sampler: Any, scheduler: Any) -> bool:

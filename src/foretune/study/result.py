@@ -59,6 +59,8 @@ class Result:
         if found is None:
             failures = [t.failure for t in self.history if t.failure]
             why = f" The first of {len(failures)} failures: {failures[0]}" if failures else ""
+            if self.reason.startswith("gave up"):
+                why = f" The study {self.reason}."
             raise StudyError(
                 f"No trial of {self.study.name!r} has a result yet.{self._diverged()}{self._infeasible()}{why}"
             )

@@ -34,6 +34,7 @@ from foretune.study.checkpoints import Checkpoints
 from foretune.study.deciding import decide
 from foretune.study.description import problem_of
 from foretune.study.ending import conclude
+from foretune.study.giving_up import alike, hopeless, patience_of
 from foretune.study.heartbeat import Heartbeat
 from foretune.study.opening import (
     WHOLE_RUN,
@@ -89,6 +90,8 @@ class Study:
         ask_cap: processor time that an ask of the sampler may take on average: seconds, ``"2s"``, ``"5%"``
             of a trial's mean time, or ``"off"``. Unless given, 1 % for trials of ten seconds and more. What is
             dearer is spared now and then, by cheap proposals that say so.
+        give_up: how many trials may fail alike, before any has a result, until the study stops and says so;
+            3 of those that end without a metric of goal or constraint. 10 unless given; 0: never.
         about: anything JSON that shall stand in the study's first event (the command, the data, ...).
 
     Raises:
@@ -122,6 +125,7 @@ class Study:
         constraints: Any = None,
         about: Mapping[str, Any] | None = None,
         ask_cap: Union[float, str, AskCap, None] = None,
+        give_up: int | None = None,
     ) -> None:
         self.name = check.name("name", name)
         self.store = open_store(store)
@@ -129,6 +133,7 @@ class Study:
         self.tries = check.integer("tries", tries, 0)
         self.lease = check.number("lease", lease, 0, open_low=True)
         cap = AskCap.parse(ask_cap)
+        patience = None if give_up is None else check.integer("give_up", give_up, 0)
         check.one_of("keep", keep, ("resumable", "best", "all"))
         root = checkpoints or (f"{self.store.path}.checkpoints" if self.store.path else None)
         self.checkpoints = Checkpoints(root, name, keep)
@@ -139,7 +144,9 @@ class Study:
 
         log = self.store.read(self.name)
         if not log:
-            log = self._create(wanted, goal, sampler, scheduler, steps, budget, seed, about, constraints)
+            log = self._create(
+                wanted, goal, sampler, scheduler, steps, budget, seed, about, constraints, patience
+            )
         first = log[0]
         if first.kind != "create":
             raise StoreError(
@@ -161,6 +168,8 @@ class Study:
         self._unpaid: set[int] = set()  # those that were told so because a budget ran out
         self._taken: dict[int, tuple[float, float]] = {}  # trial -> (its seconds, the time) when it was taken
         self._apply(log)
+        self.give_up = patience_of(self.about) if patience is None else patience
+        self._since = len(self._history.settled)  # failures before that have been seen, and perhaps mended
         must_agree(self.name, self.problem, self.seed, goal, steps, seed, constraints)
         if wanted is not None:
             self.widen(wanted)
@@ -230,6 +239,7 @@ class Study:
         Raises:
             ArgumentError: the budget is smaller than the present one in some part.
         """
+        self._since = len(self._history.settled)
         self._grow(Budget.parse(budget), opening=False)
 
     def _grow(self, named: Budget, opening: bool) -> None:
@@ -265,7 +275,7 @@ class Study:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What went wrong with the sampler and did not end the study: it raised, or its asks were too dear."""
+        """What a reader should know: the sampler raised, its asks were too dear, the study gave up."""
         return tuple(self._asking.words)
 
     @property
@@ -375,12 +385,25 @@ class Study:
             except ConflictError:
                 self.sync()
                 continue
+            gone = hopeless(self.history, self.give_up, self._since)
+            if gone is not None:
+                return self._leave(gone)
             action = decide(self.history, self.scheduler, self.budget, self.clock.now())
             event = action if isinstance(action, (Wait, Done)) else self._event(action)
             if isinstance(event, (Wait, Done)):
                 return event
             with contextlib.suppress(ConflictError):  # lost the race: what the others decided has been read
                 return self._take(event)
+
+    def _leave(self, reason: str) -> Union[Wait, Done]:
+        """Give the study up as soon as nothing runs any more; its log gets a note, once."""
+        running = self.history.count(RUNNING)
+        if running:
+            return Wait(f"{reason}; {running} trials are still running")
+        topic = f"gave up: {alike(reason)}"
+        if topic not in self._asking.topics:
+            self._note([Event("note", STUDY, self.clock.now(), {"topic": topic, "reason": reason})])
+        return Done(reason)
 
     def _take(self, event: Event) -> Trial:
         """Append a start or a resumption; reports of others in between do not void the decision."""
@@ -754,6 +777,7 @@ class Study:
         from foretune.study.result import Result
 
         most = limit_of("limit", limit)
+        self._since = len(self.history.settled)
         if budget is not None:
             self.extend(budget)
         if self.budget == Budget() and not ends_by_itself(self.sampler, self.scheduler):
