@@ -200,8 +200,8 @@ class Carbs(Sampler[None]):
             if chosen is None:
                 return found + first_design(problem, history, n - i, before + found)
             at = int(np.flatnonzero((np.nan_to_num(rows) == np.nan_to_num(chosen)).all(axis=1))[0])
-            loss = problem.goal.sign * float(model.warp.inverse(mean[at : at + 1])[0])
-            reason = f"front of {len(members)} trials: {problem.goal.metric} {loss:.3g} predicted"
+            loss = float(model.warp.inverse(mean[at : at + 1])[0])
+            reason = f"front of {len(members)} trials: {problem.goal.said(loss)} predicted"
             if price is not None:
                 reason += f" at {self.cost} {math.exp(min(float(log_price[at]), 700.0)):.3g}"
             found.append(Proposal(space.decode(chosen[None])[0], f"{reason}; {shown(space, chosen)}"))

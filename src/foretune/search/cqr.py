@@ -19,6 +19,7 @@ from foretune.search.random_forest import neighbours
 from foretune.search.rows import described, unseen
 from foretune.search.sampler import Proposal, Sampler
 from foretune.search.settled import settled
+from foretune.trial.goal import Goal
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
@@ -41,6 +42,13 @@ def fitted(rows: Array, loss: Array, sizes: tuple[int, ...], sampler: CQR, key: 
     order = key.fold("held").generator().permutation(n)
     model = boost(rows[order[out:]], loss[order[out:]], sizes, levels, trees=sampler.trees)
     return conformal(model, rows[order[:out]], loss[order[:out]])
+
+
+def _explain(goal: Goal, n: int, drawn: float, level: float, quantile: Array) -> str:
+    """Say what was drawn, and from where, in the user's metric."""
+    low, high = sorted((goal.sign * float(quantile[0]) + 0.0, goal.sign * float(quantile[-1]) + 0.0))
+    at = level if goal.sign > 0.0 else 1.0 - level
+    return f"best of {n} draws: {goal.said(drawn)}, quantile {at:.2f} of [{low:.3g}, {high:.3g}]"
 
 
 @final
@@ -132,8 +140,7 @@ class CQR(Sampler[None]):
             else:
                 config = space.decode(x[chosen : chosen + 1])[0]
                 level = (which[chosen] + 1) / (self.quantiles + 1)
-                low, high = quantile[chosen, 0], quantile[chosen, -1]
-                why = f"least of {len(x)} draws: {drawn[chosen]:.3g}, quantile {level:.2f} of [{low:.3g}, {high:.3g}]"
+                why = _explain(problem.goal, len(x), float(drawn[chosen]), level, quantile[chosen])
             found.append(Proposal(config, why))
             units = np.concatenate([units, space.encode([config])])
         return found

@@ -230,7 +230,6 @@ def _explain(
     if bounds is not None:
         words.append(f"feasible with probability {float(np.exp(bounds.log_probability(row[None])[0])):.2g}")
     said = [
-        f"{g.metric} {g.sign * float(m.warp.inverse(f[0])[0]):.3g}"
-        for g, m, f in zip(problem.goals, models, found, strict=True)
+        g.said(float(m.warp.inverse(f[0])[0])) for g, m, f in zip(problem.goals, models, found, strict=True)
     ]
     return f"{', '.join(words)}; predicted {', '.join(said)}; {shown(problem.space, row)}"

@@ -146,7 +146,7 @@ class GreedyCoordinate(Sampler[None]):
                 for config in space.decode(rows):
                     mark = signature(config)
                     if mark not in known:
-                        yield config, f"{what} {turn + 1}, {name}; held so far: loss {best:.4g}"
+                        yield config, f"{what} {turn + 1}, {name}; held so far: {problem.goal.said(best, 4)}"
                     loss = known.get(mark, math.nan)
                     if loss < best or (math.isnan(best) and loss == loss):
                         held, best = config, loss

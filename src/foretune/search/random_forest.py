@@ -22,6 +22,7 @@ from foretune.search.random import draws
 from foretune.search.rows import described, unseen
 from foretune.search.sampler import Proposal, Sampler
 from foretune.search.settled import settled
+from foretune.trial.goal import Goal
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
@@ -197,8 +198,9 @@ class RandomForest(Sampler[None]):
             if unseen(x[i], units):
                 mean, variance = forest.predict(x[i : i + 1])
                 config = space.decode(x[i : i + 1])[0]
+                moments = float(mean[0]), float(variance[0])
                 return Proposal(
-                    config, explain(float(mean[0]), float(variance[0]), best, low, offset, x[i], rows, number)
+                    config, explain(*moments, best, low, offset, x[i], rows, number, problem.goal)
                 )
         return None
 
@@ -232,7 +234,7 @@ def climbed(
 
 def explain(
     mean: float, variance: float, best: float, low: float, offset: float, row: Array, rows: Array,
-    number: Ints,
+    number: Ints, goal: Goal,
 ) -> str:  # fmt: skip
     """Say what a proposal promises, in the goal's unit, and which trial it is nearest to."""
     z = mean + math.sqrt(variance) * NORMAL
@@ -240,4 +242,4 @@ def explain(
     gap = np.nan_to_num(np.abs(rows - row), nan=1.0)
     near = int(number[int(np.argmin((gap**2).sum(axis=1)))])
     predicted = low - offset + math.exp(mean)
-    return f"expected improvement {gain:.2g}, predicted loss {predicted:.3g}, near trial {near}"
+    return f"expected improvement {gain:.2g}, {goal.said(predicted)} predicted, near trial {near}"

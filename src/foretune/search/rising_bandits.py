@@ -164,8 +164,9 @@ class RisingBandits(Sampler[None]):
             smaller = within(problem, name, domain.values[i], i)
             past, known = follow(inner, smaller, history, trials[i])
             low, high = bound[i]
-            can = "" if math.isinf(low) else f", can reach {low:.4g}"
-            so_far = "no loss yet" if math.isinf(high) else f"best loss {high:.4g}{can}"
+            goal = problem.goal
+            can = "" if math.isinf(low) else f", can reach {goal.sign * low + 0.0:.4g}"
+            so_far = "no result yet" if math.isinf(high) else f"best {goal.said(high, 4)}{can}"
             head = f"{name} {domain.values[i]} ({len(alive)} of {len(trials)} can still win; {so_far})"
             tried = {signature(t.config) for t in past}
             for j, p in enumerate(inner.ask(smaller, known, past, m, key.fold("arm", i))):

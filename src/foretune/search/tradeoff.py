@@ -131,8 +131,8 @@ class Tradeoff(Sampler[None]):
     def _explain(self, problem: Problem, both: _Sum, row: Array) -> str:
         (loss, variance), (log, _) = both.loss(row[None]), both.log(row[None])
         goal, price = problem.goal, math.exp(min(float(log[0]), 700.0))
-        value, doubt = goal.sign * float(loss[0]), math.sqrt(float(variance[0]))
-        predicted = f"{goal.metric} {value:.3g} +- {doubt:.2g} at {self.cost} {price:.3g} predicted"
+        doubt = math.sqrt(float(variance[0]))
+        predicted = f"{goal.said(float(loss[0]))} +- {doubt:.2g} at {self.cost} {price:.3g} predicted"
         return f"{self.acquisition}: {predicted}; {shown(problem.space, row)}"
 
     def recommend(

@@ -50,6 +50,14 @@ class Goal:
         """What a raw value is multiplied by so that less is better."""
         return 1.0 if self.direction == "min" else -1.0
 
+    def said(self, loss: float, digits: int = 3) -> str:
+        """Say a loss (sign * value, less is better) as the user knows it: the metric and its value.
+
+        >>> Goal.parse("max accuracy").said(-0.912)
+        'accuracy 0.912'
+        """
+        return f"{self.metric} {self.sign * loss + 0.0:.{digits}g}"  # + 0.0: never "-0"
+
     def __str__(self) -> str:
         return f"{self.direction} {self.metric}"
 
