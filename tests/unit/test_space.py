@@ -2,13 +2,16 @@
 
 import json
 import math
+import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretune.base.errors import ConfigError, SpaceError
+from foretune.base.errors import ConfigError, ForetuneError, SpaceError
 from foretune.base.key import Key
 from foretune.space import Choice, Constant, Fidelity, Float, Int, Simplex, Space, read_space, space_from_dict
 from foretune.space.design import grid, latin_hypercube, sobol, uniform
@@ -276,3 +279,57 @@ def test_fidelity_rungs():
     assert Fidelity(1).rungs(3) == (1,)
     assert Fidelity(100, 10).rungs(3) == (11, 33, 100)
     assert Fidelity(1.0, 0.1).rungs(2)[-1] == 1
+
+
+RUBBISH: list[Any] = [
+    None, 3, math.nan, math.inf, "", "a", b"a", [], [None], [math.nan], ["a", "a"], [[1]], [{}], {}, {"a": 1}, {"a"},
+    (), 10**400, complex(1, 2), object(), Ellipsis, float, iter([1]), np.array([1, 2]), np.zeros((2, 2)),
+    np.array(["a", "b"]), Float(0, 1), Float, lambda: 1,
+]  # fmt: skip
+PLACES: list[Callable[[Any], object]] = [
+    lambda r: Float(r, 1), lambda r: Float(0, r), lambda r: Float(0, 1, log=r), lambda r: Float(0, 1, default=r),
+    lambda r: Float(0, 1, unit=r), lambda r: Int(r, 5), lambda r: Int(0, r), lambda r: Int(0, 5, default=r),
+    lambda r: Int(0, 5, unit=r), lambda r: Choice(r), lambda r: Choice(["x", 1], default=r),
+    lambda r: Choice(["x"], unit=r), lambda r: Constant(r), lambda r: Constant(1, r), lambda r: Simplex(r),
+    lambda r: Simplex(["x", "y"], default=r), lambda r: Simplex(["x", "y"], unit=r), lambda r: Space(r),
+    lambda r: Space({"x": r}), lambda r: Space({"x": {"y": r}}), lambda r: Space({"x": Int(0, 1)}, when=r),
+    lambda r: Space({"x": Int(0, 1), "y": Int(0, 1)}, when={"x": r}),
+    lambda r: Space({"x": Int(0, 1), "y": Int(0, 1)}, when={"x": {"y": r}}),
+    lambda r: Space({"x": Float(0, 1)}).check(r), lambda r: Space({"x": Float(0, 1)}).fill(r),
+    lambda r: Space({"x": Float(0, 1)}).check({"x": r}), lambda r: Space({"x": Int(0, 9)}).check({"x": r}),
+    lambda r: Space({"x": Choice(["b", 1])}).check({"x": r}), lambda r: Space({"x": Constant(2)}).check({"x": r}),
+    lambda r: Space({"x": Simplex(["b", "c"])}).check({"x": r}), lambda r: Fidelity(r), lambda r: Fidelity(9, low=r),
+    lambda r: Fidelity(9, unit=r),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES, ids=range(len(PLACES)))
+def test_rubbish_is_taken_or_refused_in_a_sentence(place: Callable[[Any], object]) -> None:
+    """Whatever stands where a value should: it is taken, or an error of this package says what is accepted."""
+    said = []
+    for rubbish in RUBBISH:
+        try:
+            place(rubbish)
+        except ForetuneError as error:
+            said.append(str(error))
+    assert len(said) > len(RUBBISH) // 2
+    assert all(re.search(r"must|lacks|missing|too wide|twice|no part|unknown", words) for words in said)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Simplex(3), r"Simplex: values must name .* as in Simplex\(\['web', 'code'\]\); got 3\."),  # type: ignore[arg-type]
+        (lambda: Choice({}), r"as in Choice\(\['sgd', 'adam'\]\); got {}"),  # type: ignore[arg-type]
+        (lambda: Constant([1]), r"Constant: value must be .* got \[1\]"),
+        (lambda: Float("a", 1), r"as in Float\(1, 10\); got 'a' and 1"),  # type: ignore[arg-type]
+        (lambda: Space({"opt": {"lr": Float(0, 1)}}), r"Space\(\.\.\.\)\.under\('opt'\), joined by \|"),  # type: ignore[dict-item]
+        (lambda: Space({"x": [1, 2]}), r"Choice\(\[1, 2\]\)"),  # type: ignore[dict-item]
+        (lambda: Space({"x": Float}), r"Float\(\.\.\.\)"),  # type: ignore[dict-item]
+        (lambda: Space({"x": Float(0, 1)}, when=["x"]), "when must map parameters"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_errors_of_spaces_name_the_remedy(call: Callable[[], object], words: str) -> None:
+    """What was given, what is accepted, and what to write instead."""
+    with pytest.raises(SpaceError, match=words):
+        call()

@@ -40,7 +40,7 @@ def number(
         if isinstance(value, (bool, str, bytes)):
             raise TypeError
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(f"{argument} must be {accepted}; got {value!r}.") from None
     too_low = result <= low if open_low else result < low
     if math.isinf(high) and not math.isfinite(result) and not accepted.endswith("finite"):

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Union, final
 
-from foretune.base import check
 from foretune.base.errors import ConfigError, SpaceError, did_you_mean
 
 __all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Simplex", "Value"]
@@ -24,6 +23,7 @@ Scalar = Union[None, bool, int, float, str]
 Value = Union[Scalar, tuple[float, ...]]
 
 _TINY = math.ulp(0.0)
+_SCALARS = (str, bool, int, float, type(None))
 
 
 class Domain(ABC):
@@ -103,15 +103,30 @@ def _as_number(value: object) -> float | None:
         return None
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _plain(value: Any) -> Any:
+    """Take the Python value out of a scalar of NumPy or torch; anything else as it is."""
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (TypeError, ValueError, RuntimeError):  # an array of several
+        return value
+
+
+def _check_unit(kind: str, unit: object) -> None:
+    if not isinstance(unit, str) or not unit.strip() or "\n" in unit:
+        raise SpaceError(f"{kind}: unit must be a word such as 'tokens', '1' for none; got {unit!r}.")
 
 
 def _check_range(kind: str, low: object, high: object, log: object) -> tuple[float, float]:
     a, b = _as_number(low), _as_number(high)
     if a is None or b is None:
-        raise SpaceError(f"{kind}: low and high must be finite numbers; got {low!r} and {high!r}.")
+        raise SpaceError(
+            f"{kind}: low and high must be finite numbers, as in {kind}(1, 10); got {low!r} and {high!r}."
+        )
     if not isinstance(log, bool):
         raise SpaceError(f"{kind}: log must be true or false; got {log!r}.")
     if a > b:
@@ -154,6 +169,7 @@ class Float(Domain):
 
     def __post_init__(self) -> None:
         low, high = _check_range("Float", self.low, self.high, self.log)
+        _check_unit("Float", self.unit)
         if math.isinf(high - low):
             raise SpaceError(f"Float: the range from {low!r} to {high!r} is too wide for a float.")
         object.__setattr__(self, "low", low)
@@ -228,6 +244,7 @@ class Int(Domain):
 
     def __post_init__(self) -> None:
         low, high = _check_range("Int", self.low, self.high, self.log)
+        _check_unit("Int", self.unit)
         if low != int(self.low) or high != int(self.high):
             raise SpaceError(f"Int: low and high must be whole; got {self.low!r} and {self.high!r}.")
         object.__setattr__(self, "low", int(self.low))
@@ -275,6 +292,8 @@ class Int(Domain):
 
 def _same(a: object, b: object) -> bool:
     """Equality that keeps True, 1 and 1.0 apart only where JSON does: booleans from numbers."""
+    if not (isinstance(a, _SCALARS) and isinstance(b, _SCALARS)):  # arrays compare to arrays
+        return False
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
@@ -295,14 +314,15 @@ class Choice(Domain):
 
     def __post_init__(self) -> None:
         if isinstance(self.values, (str, bytes)) or not isinstance(self.values, Sequence):
-            raise SpaceError(f"Choice: values must be a list of values; got {self.values!r}.")
-        values = tuple(v.item() if hasattr(v, "item") else v for v in self.values)
+            raise SpaceError(
+                f"Choice: values must be a list of values, as in Choice(['sgd', 'adam']); got {self.values!r}."
+            )
+        _check_unit("Choice", self.unit)
+        values = tuple(_plain(v) for v in self.values)
         if not values:
             raise SpaceError("Choice: values must hold at least one value; got an empty list.")
         for i, v in enumerate(values):
-            if not isinstance(v, (str, bool, int, float, type(None))) or (
-                isinstance(v, float) and not math.isfinite(v)
-            ):
+            if not isinstance(v, _SCALARS) or (isinstance(v, float) and not math.isfinite(v)):
                 raise SpaceError(
                     f"Choice: values must be strings, finite numbers, booleans or None, so that they "
                     f"can be stored; got {v!r}. Give a name and look the object up in your code."
@@ -315,7 +335,8 @@ class Choice(Domain):
 
     def index(self, value: object) -> int:
         """Return the position of a value."""
-        return next(i for i, v in enumerate(self.values) if _same(v, value))
+        plain = _plain(value)
+        return next(i for i, v in enumerate(self.values) if _same(v, plain))
 
     def encode(self, value: Value) -> tuple[float, ...]:
         return ((self.index(value) + 0.5) / len(self.values),)
@@ -325,7 +346,7 @@ class Choice(Domain):
         return self.values[min(k - 1, int(_clamp(units[0]) * k))]
 
     def check(self, name: str, value: object) -> Any:
-        plain = value.item() if hasattr(value, "item") else value
+        plain = _plain(value)
         for v in self.values:
             if _same(v, plain):
                 return v
@@ -363,7 +384,14 @@ class Constant(Domain):
     unit: str = "1"
 
     def __post_init__(self) -> None:
-        Choice((self.value,))  # the same values are legal
+        _check_unit("Constant", self.unit)
+        try:
+            Choice((self.value,))  # the same values are legal
+        except SpaceError:
+            raise SpaceError(
+                "Constant: value must be a string, a finite number, a boolean or None, so that it can be "
+                f"stored; got {self.value!r}. Give a name and look the object up in your code."
+            ) from None
 
     @property
     def default(self) -> Any:
@@ -376,7 +404,7 @@ class Constant(Domain):
         return self.value
 
     def check(self, name: str, value: object) -> Any:
-        if not _same(value, self.value):
+        if not _same(_plain(value), self.value):
             raise self._refuse(name, value)
         return self.value
 
@@ -422,10 +450,16 @@ class Simplex(Domain):
     unit: str = "1"
 
     def __post_init__(self) -> None:
-        names = tuple(self.values)
-        if isinstance(self.values, str) or len(names) < 2 or len(set(names)) != len(names):
-            raise SpaceError(f"Simplex: values must name at least two different parts; got {self.values!r}.")
-        object.__setattr__(self, "values", tuple(check.name("part", n) for n in names))
+        listed = isinstance(self.values, Sequence) and not isinstance(self.values, (str, bytes))
+        names = tuple(self.values) if listed else ()
+        named = all(isinstance(n, str) and n.strip() and "\n" not in n for n in names)
+        if not named or len(names) < 2 or len(set(names)) != len(names):
+            raise SpaceError(
+                "Simplex: values must name at least two different parts, as in Simplex(['web', 'code']); got "
+                f"{self.values!r}."
+            )
+        _check_unit("Simplex", self.unit)
+        object.__setattr__(self, "values", names)
         if self.default is not None:
             object.__setattr__(self, "default", self.check("default", self.default))
 

@@ -30,6 +30,7 @@ class Fidelity:
     def __post_init__(self) -> None:
         check.number("steps.high", self.high, 0, open_low=True)
         check.number("steps.low", self.low, 0, open_low=True)
+        check.name("steps.unit", self.unit)
         if self.low > self.high:
             raise ArgumentError(f"steps.low must not exceed steps.high; got {self.low!r} > {self.high!r}.")
 

@@ -55,10 +55,16 @@ class Space(Mapping[str, Domain]):
             if not isinstance(domain, Domain):
                 raise SpaceError(
                     f"{key!r} must be a domain (Float, Int, Choice, Constant, Simplex); got {domain!r}. "
-                    "A fixed value is Constant(value)."
+                    f"{_instead(key, domain)}"
                 )
+        if when is not None and not isinstance(when, Mapping):
+            raise SpaceError(
+                "when must map parameters to their conditions, such as {'momentum': {'optimizer': ['sgd']}}; "
+                f"got {when!r}."
+            )
         self._domains: dict[str, Domain] = dict(domains)
-        self._when = {c: self._condition(c, parents) for c, parents in (when or {}).items() if parents}
+        self._when = {c: self._condition(c, parents) for c, parents in (when or {}).items()}
+        self._when = {c: parents for c, parents in self._when.items() if parents}
         self._order = self._parents_first()
         self._columns: dict[str, slice] = {}
         at = 0
@@ -69,7 +75,9 @@ class Space(Mapping[str, Domain]):
 
     def _condition(self, child: str, parents: Mapping[str, Sequence[Any]]) -> Condition:
         if child not in self._domains:
-            raise SpaceError(f"when names {child!r}, which the space lacks.{did_you_mean(child, self)}")
+            raise SpaceError(f"when names {child!r}, which the space lacks.{did_you_mean(str(child), self)}")
+        if parents is None:
+            return {}
         if not isinstance(parents, Mapping):
             raise SpaceError(
                 f"when[{child!r}] must map parents to lists of values, such as "
@@ -229,6 +237,8 @@ class Space(Mapping[str, Domain]):
 
     def fill(self, config: Mapping[str, Any]) -> dict[str, Value]:
         """Complete a config with the defaults of active parameters that it lacks, then check it."""
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"config must be a mapping of names to values; got {config!r}.")
         full = dict(config)
         for name in self._order:
             if name not in full and self.is_active(name, full) and self[name].default is not None:
@@ -323,6 +333,17 @@ class Space(Mapping[str, Domain]):
     def has_simplex(self) -> bool:
         """Whether any domain has more than one column."""
         return any(isinstance(d, Simplex) for d in self._domains.values())
+
+
+def _instead(name: str, given: Any) -> str:
+    """Say what to write in place of something that is no domain."""
+    if isinstance(given, Mapping):
+        return f"Choices within choices are a space of their own: Space(...).under({name!r}), joined by |."
+    if isinstance(given, type) and issubclass(given, Domain):
+        return f"Say what it may be: {given.__name__}(...)."
+    if isinstance(given, (list, tuple, range)):
+        return f"One of several values is Choice({list(given)!r})."
+    return "A fixed value is Constant(value)."
 
 
 def _looser(before: Condition | None, after: Condition) -> bool:
