@@ -5,7 +5,8 @@
 An adapter is a file with VERSION and begin(method, space, seed, trials, deterministic, steps, workers) -> a run with
 ask() -> (token, config) and tell(token, loss or None). In races over time ask() may answer (token, config, until), or
 None where something under way must end first, and report(token, step, loss) -> "go", "stop" or "pause" is called at
-each step. A config that was trained before goes on from where it stopped. ``steps`` are the levels of the task,
+each step. Where losses are noisy, named() may answer (config, stated loss), the best by the method's own reasoning. A
+config that was trained before goes on from where it stopped. ``steps`` are the levels of the task,
 ``workers`` how many configs are under way at once.
 ``space`` is a mapping of names to tables: {"type": "float" | "int" | "choice" | "constant", "low", "high", "log",
 "values", "default", "when": {parent: [values]}}.
@@ -75,6 +76,12 @@ class Server:
                     out["until"] = asked[2]
         elif do == "tell":
             self.run.tell(self.tokens[message["token"]], message["loss"])
+        elif do == "named":
+            name = getattr(self.run, "named", None)  # a method that names none has none
+            if name is not None:
+                config, value = name()
+                out["config"] = {k: plain(v) for k, v in config.items()}
+                out["value"] = value
         elif do == "report":
             judge = getattr(self.run, "report", None)  # a method of full runs has none
             token = self.tokens[message["token"]]

@@ -50,6 +50,12 @@ class Run:
         else:
             self.client.complete_trial(token, raw_data={"loss": (loss, 0.0 if self.deterministic else None)})
 
+    def named(self) -> tuple[dict[str, Any], float]:
+        """Return the best arm by the model's predictions, which is what Ax recommends under noise."""
+        found, metrics, _, _ = self.client.get_best_parameterization(use_model_predictions=True)
+        value = metrics["loss"]
+        return chosen(self.space, found), float(value[0] if isinstance(value, tuple) else value)
+
 
 def begin(
     method: str,

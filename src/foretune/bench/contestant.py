@@ -17,9 +17,10 @@ from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.bench.task import Instance
 from foretune.search import make
+from foretune.study.significance import corrected
 from foretune.trial import Event, Goal, History, Problem
 
-__all__ = ["Asked", "Contestant", "Ours", "Unsupported", "code_digest", "read_spec"]
+__all__ = ["Asked", "Contestant", "Named", "Ours", "Unsupported", "code_digest", "read_spec"]
 
 
 class Unsupported(Exception):  # noqa: N818 - no error: a method may decline
@@ -40,6 +41,18 @@ class Asked(NamedTuple):
     config: Mapping[str, Any]
     seconds: float
     until: float | None = None
+
+
+class Named(NamedTuple):
+    """What a method names as its best.
+
+    Attributes:
+        config: one that it tried.
+        value: the loss that it states for it; NaN: none.
+    """
+
+    config: Mapping[str, Any]
+    value: float
 
 
 class Contestant(ABC):
@@ -81,6 +94,13 @@ class Contestant(ABC):
             "go", "pause" or "stop", and the seconds it took. Told only in races over time.
         """
         return "go", 0.0
+
+    def named(self) -> Named | None:
+        """Name the best config by the method's own reasoning; None: the one with the best reported loss.
+
+        Asked now and then where losses are noisy; what follows must not depend on its having been asked.
+        """
+        return None
 
     def tick(self, now: float) -> None:
         """Learn what time it is on the race's clock."""
@@ -197,3 +217,9 @@ class Ours(Contestant):
         self._history.apply(events)
         self._state = self._sampler.tell(self._problem, self._state, self._history[token])
         return time.perf_counter() - began
+
+    def named(self) -> Named | None:
+        if not any(math.isfinite(self._history.loss(i)) for i in range(len(self._history))):
+            return None
+        found = corrected(self._history)
+        return Named(found.config, found.value)

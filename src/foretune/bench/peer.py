@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from foretune.base.errors import ArgumentError, did_you_mean
-from foretune.bench.contestant import Asked, Contestant, Unsupported
+from foretune.bench.contestant import Asked, Contestant, Named, Unsupported
 from foretune.bench.task import Instance
 
 __all__ = ["Peer", "PeerError", "known_peers"]
@@ -114,6 +114,10 @@ class Peer(Contestant):
     def tell(self, token: Any, loss: float) -> float:
         answer = self._call(do="tell", token=token, loss=loss if math.isfinite(loss) else None)
         return float(answer["seconds"])
+
+    def named(self) -> Named | None:
+        answer = self._call(do="named")
+        return Named(answer["config"], float(answer["value"])) if "config" in answer else None
 
     def close(self) -> None:
         if self._process is not None:

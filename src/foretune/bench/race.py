@@ -24,17 +24,20 @@ __all__ = ["race", "run_trials"]
 Say = Callable[[str], None]
 Runner = Callable[[Contestant, Task, Instance, int, float], Run]
 
+NAMED_AT = (10, 25, 50, 100, 200)  # trials after which a method names its best, where losses are noisy
 WARM = 12  # trials of a throw-away run: past the first design of every method here
 
 
 def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int, length: float) -> Run:
     """Run one contestant on one instance, one trial after the other.
 
-    The incumbent is the config with the least observed loss; what it is worth is what ``judge`` says. A trial
-    whose outcome is NaN is never told: it stays running. It counts as a trial.
+    The incumbent is the config with the least observed loss; what it is worth is what ``judge`` says. Where losses
+    are noisy, the method also names its best now and then. A trial whose outcome is NaN is never told: it stays
+    running. It counts as a trial.
     """
     trials = int(length)
     trace: list[tuple[float, float, float]] = []
+    named: list[tuple[float, float, float]] = []
     asks: list[float] = []
     spent = 0.0
     seen: set[str] = set()
@@ -60,6 +63,12 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
                 best = loss
                 trace.append((t + 1, loss, instance.judge(config)))
             spent += contestant.tell(asked.token, loss)
+            if not instance.deterministic and trace and t + 1 in (*NAMED_AT, trials):
+                own = contestant.named()
+                if own is None:
+                    named.append((t + 1, *trace[-1][1:]))
+                else:
+                    named.append((t + 1, own.value, instance.judge(instance.space.check(own.config))))
     except (PeerError, ValueError, ArithmeticError) as wrong:
         # ConfigError is a ValueError: an illegal proposal ends the run, and is told of
         error = f"{type(wrong).__name__}: {wrong}"[:300]
@@ -70,6 +79,7 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
         seed=seed, axis="trials", length=trials, scale=(instance.best, instance.typical), trace=tuple(trace),
         ask=(sum(asks) + spent, middle, asks[-1] if asks else 0.0), trials=len(asks), repeats=repeats,
         failures=failures, error=error, at=datetime.now(UTC).isoformat(timespec="seconds"),
+        named=tuple(named),
     )  # fmt: skip
 
 

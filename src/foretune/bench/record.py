@@ -39,6 +39,8 @@ class Run:
         error: why the run ended early, if it did; such a run has no rank.
         at: when it was run, ISO date.
         edition: of the task; runs on an older one are left out.
+        named: (place, stated loss, judged loss) of the config that the method itself names as its best, at a few
+            places of a noisy race; of the one with the best reported loss where it names none.
     """
 
     task: str
@@ -58,20 +60,25 @@ class Run:
     error: str = ""
     at: str = ""
     edition: int = 1
+    named: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def key(self) -> tuple[str, int, str, int]:
         """What makes two records runs of the same thing."""
         return (self.task, self.edition, self.version, self.seed)
 
-    def regret(self, place: float) -> float:
+    def regret(self, place: float, named: bool = False) -> float:
         """Normalised regret of the incumbent at a place: 0 the best there is, 1 the median config.
 
         Before the first result that did not fail it is that of a bad config, 2: worse than the median one.
+
+        Args:
+            place: on the axis.
+            named: whether the config counts that the method named last, not the best reported one.
         """
         best, typical = self.scale
         found = math.nan
-        for at, _, judged in self.trace:
+        for at, _, judged in self.named if named else self.trace:
             if at > place:
                 break
             found = judged
@@ -82,6 +89,11 @@ class Run:
     def optimism(self) -> float:
         """How much better the reported loss of the winner is than its judged loss (in the loss's unit)."""
         return self.trace[-1][2] - self.trace[-1][1] if self.trace else math.nan
+
+    @property
+    def stated_optimism(self) -> float:
+        """How much better the loss that the method states of the config it names is than its judged loss."""
+        return self.named[-1][2] - self.named[-1][1] if self.named else math.nan
 
 
 def _round(value: float) -> float:
@@ -110,6 +122,7 @@ class Book:
         rounded = {
             **to_json(run),
             "trace": [[_round(v) for v in row] for row in run.trace],
+            "named": [[_round(v) for v in row] for row in run.named],
             "ask": [_round(v) for v in run.ask],
         }
         try:

@@ -99,15 +99,20 @@ class Standings:
     p_equal: float
 
 
-def cube(runs: Sequence[Run], place: float | str, need: float = 0.5) -> Cube:
+def cube(runs: Sequence[Run], place: float | str, need: float = 0.5, named: bool = False) -> Cube:
     """Take the regrets at a place from runs, whole rows only.
 
     Args:
         runs: of any number of contestants, of one axis.
         place: trials or seconds; or "anytime": the mean of the regret over all places up to the least length.
         need: contestants with less than this share of the most runs are set aside, and named.
+        named: whether the config counts that each method itself names as its best (noisy races).
     """
-    good = [r for r in runs if not r.error and (place == "anytime" or r.length >= float(place))]
+    good = [
+        r
+        for r in runs
+        if not r.error and (r.named or not named) and (place == "anytime" or r.length >= float(place))
+    ]
     by: dict[str, dict[tuple[str, int], Run]] = {}
     for run in good:
         by.setdefault(run.contestant, {})[(run.task, run.seed)] = run
@@ -122,13 +127,13 @@ def cube(runs: Sequence[Run], place: float | str, need: float = 0.5) -> Cube:
     rows = tuple(sorted(shared))
     if not rows:
         raise ArgumentError(f"No task and seed was run by all of {', '.join(names)}: name fewer of them.")
-    regret = np.array([[_at(by[c][row], place) for c in names] for row in rows])
+    regret = np.array([[_at(by[c][row], place, named) for c in names] for row in rows])
     return Cube(names, rows, regret, aside)
 
 
-def _at(run: Run, place: float | str) -> float:
+def _at(run: Run, place: float | str, named: bool) -> float:
     if place != "anytime":
-        return run.regret(float(place))
+        return run.regret(float(place), named)
     return float(np.mean([run.regret(t) for t in np.linspace(run.length / 50.0, run.length, 50)]))
 
 

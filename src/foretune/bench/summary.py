@@ -47,6 +47,7 @@ def summary(
 
     Returns:
         "standings": half -> place -> table; "ahead": place -> p-values; "overhead": rows; "losing": rows;
+        "named": in noisy races half -> place -> table of the configs that the methods themselves name as their best;
         "reach": how soon each has the last quality of random search and of the best peer;
         "curves": contestant -> (place, mean regret); "tasks", "errors", "set aside".
     """
@@ -77,12 +78,15 @@ def summary(
             if len(found.contestants) > 1 and ours in found.contestants:
                 p_values[f"{half}, {_word(place)}"] = ahead(found, ours, key or Key.of(0))
     names = whole.contestants
+    named, named_p = _named(kept, [p for p in at if p != "anytime"], ours, need, key or Key.of(0))
+    p_values |= named_p
     return {
         "group": group,
         "ours": ours,
         "places": [_word(p) for p in at],
         "standings": tables,
         "ahead": p_values,
+        "named": named,
         "overhead": _overhead(kept, names),
         "losing": losing_tasks(whole, ours) if ours in names else [],
         "curves": _curves(kept, names, whole.rows),
@@ -101,6 +105,22 @@ def summary(
     }
 
 
+def _named(
+    runs: Sequence[Run], places: Sequence[float | str], ours: str, need: float, key: Key
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, float]]]:
+    """Rank by the configs that the methods name, where runs have them; tables, and p-values by "named, half, place"."""
+    tables: dict[str, dict[str, Any]] = {}
+    p_values: dict[str, dict[str, float]] = {}
+    for half in (BOTH, DEVELOPMENT, HELD_OUT):
+        part = [r for r in runs if r.named and half in (BOTH, r.half)]
+        for place in places if part else ():
+            found = cube(part, place, need, named=True)
+            tables.setdefault(half, {})[_word(place)] = dataclasses.asdict(standings(found))
+            if len(found.contestants) > 1 and ours in found.contestants:
+                p_values[f"named, {half}, {_word(place)}"] = ahead(found, ours, key)
+    return tables, p_values
+
+
 def _word(place: float | str) -> str:
     return place if isinstance(place, str) else f"{place:g}"
 
@@ -112,6 +132,9 @@ def _about(runs: Sequence[Run], name: str) -> dict[str, Any]:
         "version": mine[0].version, "runs": len(mine), "tasks": len({r.task for r in mine}),
         "seeds": len({r.seed for r in mine}),
         "optimism": float(np.mean([r.optimism / (r.scale[1] - r.scale[0]) for r in mine if r.trace] or [math.nan])),
+        "stated optimism": float(
+            np.mean([r.stated_optimism / (r.scale[1] - r.scale[0]) for r in mine if r.named] or [math.nan])
+        ),
         "repeats": sum(r.repeats for r in mine) / max(trials, 1),
         "failed trials": sum(r.failures for r in mine) / max(trials, 1), "errors": sum(bool(r.error) for r in mine),
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,28 +205,10 @@ def _tables(screen: Screen, found: dict[str, Any], by_task: bool) -> None:
         f"(task and seed that all have run); {found['ours']} is judged",
         style="bold",
     )
-    for half, tables in found["standings"].items():
-        last = tables[found["places"][-2]]
-        columns = [
-            "contestant",
-            *(f"rank at {p}" if p != "anytime" else p for p in tables),
-            "regret",
-            "p ahead",
-        ]
-        p = found["ahead"].get(f"{half}, {found['places'][-2]}", {})
-        rows = []
-        for name, regret in zip(last["contestants"], last["regret"], strict=True):
-            cells = [
-                f"{t['rank'][t['contestants'].index(name)]:.2f}" if name in t["contestants"] else "–"
-                for t in tables.values()
-            ]
-            rows.append([name, *cells, f"{regret:.4f}", f"{p[name]:.4f}" if name in p else ""])
-        lead = f"; ahead of the best peer with p {p['best peer']:.4f}" if "best peer" in p else ""
-        screen.say(
-            f"\n{half}: {last['tasks']} tasks, critical difference {last['difference']:.2f}, "
-            f"Friedman p {last['p_equal']:.2g}{lead}"
-        )
-        screen.table(columns, rows, right=range(1, len(columns)))
+    _standings(screen, found, found["standings"], "")
+    if found["named"]:
+        screen.say("\nBy the config that each method itself names as its best", style="bold")
+        _standings(screen, found, found["named"], "named, ")
     screen.say("\nOverhead of the method itself")
     columns = [
         "contestant",
@@ -272,11 +255,46 @@ def _tables(screen: Screen, found: dict[str, Any], by_task: bool) -> None:
         screen.say(
             "\nOptimism: how much better the winner was reported than it is (1 = best to median config)"
         )
-        screen.facts({n: f"{c['optimism']:.4f}" for n, c in found["contestants"].items()})
+        screen.facts(
+            {
+                n: f"{c['optimism']:.4f}"
+                + (
+                    ""
+                    if math.isnan(c["stated optimism"])
+                    else f"; of the config it names {c['stated optimism']:.4f}"
+                )
+                for n, c in found["contestants"].items()
+            }
+        )
     for name, why in found["set aside"].items():
         screen.say(f"set aside: {name} ({why})")
     if found["errors"]:
         screen.say(f"{len(found['errors'])} runs ended in an error; the first: {found['errors'][0]}")
+
+
+def _standings(screen: Screen, found: dict[str, Any], standings: dict[str, Any], prefix: str) -> None:
+    for half, tables in standings.items():
+        last = tables[found["places"][-2]]
+        columns = [
+            "contestant",
+            *(f"rank at {p}" if p != "anytime" else p for p in tables),
+            "regret",
+            "p ahead",
+        ]
+        p = found["ahead"].get(f"{prefix}{half}, {found['places'][-2]}", {})
+        rows = []
+        for name, regret in zip(last["contestants"], last["regret"], strict=True):
+            cells = [
+                f"{t['rank'][t['contestants'].index(name)]:.2f}" if name in t["contestants"] else "–"
+                for t in tables.values()
+            ]
+            rows.append([name, *cells, f"{regret:.4f}", f"{p[name]:.4f}" if name in p else ""])
+        lead = f"; ahead of the best peer with p {p['best peer']:.4f}" if "best peer" in p else ""
+        screen.say(
+            f"\n{half}: {last['tasks']} tasks, critical difference {last['difference']:.2f}, "
+            f"Friedman p {last['p_equal']:.2g}{lead}"
+        )
+        screen.table(columns, rows, right=range(1, len(columns)))
 
 
 def _share(value: float) -> str:
