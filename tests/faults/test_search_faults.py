@@ -20,6 +20,9 @@ WORDS = ft.Space(
 MILLION = ft.Space({n: ft.Int(1, 100) for n in "abc"})
 WIDE = ft.Space({f"x{i}": ft.Float(0, 1) for i in range(1000)})
 
+# wrappers are tried bare, too
+pytestmark = pytest.mark.filterwarnings("ignore:Foretune. the sampler \\w+ was given no:RuntimeWarning")
+
 
 def tuned(name: str, train: Callable[[Any], float], space: ft.Space, trials: int) -> Any:
     """Tune; a sampler that raises warns, and warnings are errors: then the test fails."""

@@ -17,6 +17,9 @@ SPACE = ft.Space(
 NEGATIVE = re.compile(r"(?<![\w.])-\d")  # not the exponent of 1e-05
 TAKEN = [name for name in names() if "independent" not in make(name).tags]
 
+# wrappers are tried bare, too
+pytestmark = pytest.mark.filterwarnings("ignore:Foretune. the sampler \\w+ was given no:RuntimeWarning")
+
 
 def train(config: Mapping[str, Any]) -> dict[str, float]:
     return {"accuracy": 70 + 10 * config["x"] + config.get("y", 0.5), "cost": 1 + config["x"]}

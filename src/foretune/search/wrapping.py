@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Union, final
 
 from foretune.base.codec import canonical
@@ -15,7 +15,15 @@ from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import Trial
 
-__all__ = ["Table", "Wrapper", "relabelled", "table"]
+__all__ = ["Table", "Wrapper", "idle", "relabelled", "table"]
+
+# how an argument without which a wrapper does nothing is given in Python, and in a shell
+_GIVE: Mapping[str, str] = {
+    "prior": "make('user_prior', prior={'lr': 0.01}), or --sampler 'user_prior:prior={\"lr\": 0.01}'",
+    "sources": "warm_from='old.db:NAME', or --warm-from old.db:NAME",
+    "values": "fixed={'lr': 0.1}, or --fix lr=0.1",
+    "configs": "starts=[{'lr': 0.1}], or --start '{\"lr\": 0.1}'",
+}
 
 
 @final
@@ -93,7 +101,8 @@ def relabelled(proposals: Sequence[Proposal], names: Sequence[str]) -> list[Prop
 class Wrapper(Sampler[Any]):
     """A sampler around another: passes everything on, unless a subclass says otherwise.
 
-    Its tags are those of the inner sampler, as far as ``_tags`` leaves them.
+    Its tags are those of the inner sampler, as far as ``_tags`` leaves them. If the first argument of a subclass
+    is a collection (a prior, sources, ...), it does nothing of its own while that is empty: see :func:`idle`.
 
     Args:
         inner: a sampler's name or object; given by its keyword.
@@ -128,3 +137,23 @@ class Wrapper(Sampler[Any]):
 
     def tell(self, problem: Problem, state: Any, trial: Trial) -> Any:
         return self.wrapped.tell(self.within(problem), state, trial)
+
+
+def idle(sampler: Sampler[Any]) -> str | None:
+    """Say which wrapper was given nothing to work with, so that it is its inner sampler; None if all do something.
+
+    >>> from foretune.search import make
+    >>> str(idle(make("warm_start", inner="random"))).partition(":")[0]
+    'the sampler WarmStart was given no sources, so that it is Random alone'
+    """
+    while isinstance(sampler, Wrapper):
+        own = [f.name for f in fields(sampler) if f.name != "inner"][:1]
+        for name in own:
+            given = getattr(sampler, name)
+            if isinstance(given, (tuple, Mapping)) and not given:
+                return (
+                    f"the sampler {type(sampler).__name__} was given no {name}, so that it is "
+                    f"{type(sampler.wrapped).__name__} alone: {_GIVE.get(name, f'give {name}')}"
+                )
+        sampler = sampler.wrapped
+    return None

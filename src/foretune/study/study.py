@@ -24,6 +24,7 @@ from foretune.base.errors import ArgumentError, ConflictError, StoreError, Unkno
 from foretune.execute.failure import cut
 from foretune.schedule.scheduler import Done, Resume, Rung, Scheduler, Start, Verdict, Wait
 from foretune.search.sampler import Sampler
+from foretune.search.wrapping import idle
 from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
 from foretune.store import open_store
@@ -476,6 +477,9 @@ class Study:
         if config is None:
             key = self.problem.key.fold("trial", number)
             offer = self._asking.ask(self.problem, self.history, key)
+            alone = idle(self.sampler)
+            note = None if alone is None else ("nothing to work with", alone, "")
+            self._aside += self._asking.announce(note, now)
             self._aside += self._asking.announce(offer.note, now)
             if offer.proposal is None:
                 reason = "the space is exhausted: the sampler has nothing new to propose"
