@@ -16,6 +16,7 @@ from foretune.base.key import Key
 from foretune.search import make, names
 from foretune.search.random import Random
 from foretune.search.sampler import Proposal, Sampler
+from foretune.search.tpe import TPE
 from foretune.testing.samplers import SamplerSuite
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
@@ -142,6 +143,13 @@ class Raw(Sampler[None]):
         return Random().ask(problem, None, history, n, key.fold(total))
 
 
+@dataclass(frozen=True)
+class Blind(TPE):  # type: ignore[misc]
+    """Broken: says that it handles constraints itself, and looks at losses alone."""
+
+    tags: ClassVar[frozenset[str]] = TPE.tags | {"constrained"}
+
+
 @dataclass
 class Thawed(Random.__mro__[1]):  # type: ignore[misc,name-defined]
     """Broken: not frozen."""
@@ -164,6 +172,7 @@ CONTROLS: list[tuple[Sampler[Any], Callable[..., None]]] = [
     (Short(), SUITE.test_proposals_carry_a_reason),
     (Forgetful(), SUITE.test_state_is_a_fold_that_survives_json),
     (Raw(), SUITE.test_direction_is_normalised),
+    (Blind(), SUITE.test_constraints_are_learned),
     (Random(), SUITE.test_independent_ignores_losses),
 ]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from foretune.base.errors import UnknownNameError, did_you_mean
+from foretune.search.feasible import shown, told
 from foretune.search.sampler import Sampler
 from foretune.space.domain import Choice, Constant
 from foretune.space.space import Space
@@ -117,16 +118,16 @@ def part(problem: Problem, history: History, numbers: Iterable[int]) -> tuple[Hi
 def follow(
     sampler: Sampler[Any], problem: Problem, history: History, numbers: Iterable[int]
 ) -> tuple[History, Any]:
-    """Return the history of some trials, and the state that a sampler has after them."""
+    """Return the history of some trials as a sampler sees it, and the state that it has after them."""
     state = sampler.init(problem)
 
     def settle(trial: Any) -> None:
         nonlocal state
-        state = sampler.tell(problem, state, trial)
+        state = sampler.tell(problem, state, told(sampler, problem, trial))
 
     smaller, ends = part(problem, history, numbers)
     smaller.apply(ends, settle)
-    return smaller, state
+    return shown(sampler, smaller), state
 
 
 def within(problem: Problem, name: str, value: Any, place: int) -> Problem:

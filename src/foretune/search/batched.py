@@ -7,6 +7,7 @@ from typing import Any, final
 
 from foretune.base import check
 from foretune.base.key import Key
+from foretune.search.feasible import told
 from foretune.search.sampler import Proposal, Sampler
 from foretune.search.wrapping import Wrapper
 from foretune.trial.history import History
@@ -51,7 +52,7 @@ class Batched(Wrapper):
         inner = self.wrapped.init(problem)
         if type(self.wrapped).tell is not Sampler.tell:
             for number in seen.settled:
-                inner = self.wrapped.tell(problem, inner, seen[number])
+                inner = self.wrapped.tell(problem, inner, told(self.wrapped, problem, seen[number]))
         found = self.wrapped.ask(problem, inner, seen, n, key)
         if len(found) < n:  # nothing is left but what this batch has tried: its results count after all
             found = self.wrapped.ask(problem, inner, history, n, key)

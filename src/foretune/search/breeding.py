@@ -17,6 +17,7 @@ from foretune.space.domain import Choice
 from foretune.space.space import Space
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import excess
 from foretune.trial.trial import COMPLETE, FAILED, Trial
 
 __all__ = [
@@ -34,7 +35,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-# [number, violation of constraints, reach, loss of each goal]; a loss is None where it is not finite.
+# [number, by how much constraints are broken (``trial/ranked.py``), reach, loss of each goal]; a loss is None
+# where it is not finite.
 Member = list[Any]
 
 TRIES = 16  # children that may be copies of earlier trials before a uniform draw takes their place
@@ -62,11 +64,13 @@ def member(problem: Problem, trial: Trial) -> Member:
     if trial.state == FAILED:
         return [trial.number, 0.0, float(reach), *(None for _ in problem.goals)]
     losses = [History.loss_of(last(g.metric), g.sign) for g in problem.goals]
-    broken = 0.0
-    for constraint in problem.constraints:
-        by = constraint.violation(last(constraint.metric))
-        broken += max(0.0, by) if math.isfinite(by) else 0.0 if math.isnan(by) else 1e300
-    return [trial.number, broken, float(reach), *(x if math.isfinite(x) else None for x in losses)]
+    broken = excess(problem.constraints, last)
+    return [
+        trial.number,
+        min(broken, 1e300),
+        float(reach),
+        *(x if math.isfinite(x) else None for x in losses),
+    ]
 
 
 def fitness(m: Member) -> tuple[Any, ...]:

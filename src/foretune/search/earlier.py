@@ -14,6 +14,7 @@ from foretune.base.errors import ArgumentError, ArgumentTypeError, ConfigError
 from foretune.base.key import Key
 from foretune.search.wrapping import Table
 from foretune.space.space import Space
+from foretune.trial.feasibility import feasible_first
 from foretune.trial.history import History
 from foretune.trial.recast import Known
 from foretune.trial.trial import COMPLETE, FAILED, STOPPED
@@ -57,8 +58,11 @@ class Earlier:
 
     @classmethod
     def of(cls, history: History, name: str, most: int = MOST) -> Earlier:
-        """Take over a history: complete, stopped and failed trials, the best half first where they are too many."""
-        high = history.problem.steps.high
+        """Take over a history: complete, stopped and failed trials, the best half first where they are too many.
+
+        Trials that break one of its constraints count as worse than all that keep them.
+        """
+        high, history = history.problem.steps.high, feasible_first(history)
         rows: list[tuple[Mapping[str, Any], float | None, float]] = []
         for trial in history:
             loss = history.loss(trial.number)

@@ -39,10 +39,14 @@ class Sampler(ABC, Generic[S]):
 
     Tags: ``conditional`` handles conditional parameters, ``mixed`` handles choices and ints,
     ``simplex`` handles mixtures, ``multi-fidelity`` learns from partial runs too,
-    ``multi-objective`` uses all goals, ``constrained`` keeps away from where constraints are broken (a study
-    warns where it has several goals or constraints, and its sampler lacks the tag), ``learns`` improves on
-    random once it has history, ``exhaustible`` ends (a grid), ``once`` proposes no config twice, so that a
-    finite space ends, ``independent`` ignores history.
+    ``multi-objective`` uses all goals (a study warns where it has several and its sampler lacks the tag),
+    ``constrained`` handles constraints itself, by ``history.violations`` or by what trials report,
+    ``learns`` improves on random once it has history, ``exhaustible`` ends (a grid), ``once`` proposes no
+    config twice, so that a finite space ends, ``independent`` ignores history.
+
+    Where a problem has constraints, a sampler without the tag ``constrained`` needs no line for them: losses
+    that it is shown and told put feasibility first (``search/feasible.py``). A trial that breaks a constraint
+    is worse than all that keep them, the more it breaks the worse.
     """
 
     tags: ClassVar[frozenset[str]] = frozenset()

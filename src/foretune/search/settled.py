@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from foretune.trial.feasibility import FeasibleFirst
 from foretune.trial.history import History
 
 __all__ = ["Settled", "settled"]
@@ -56,9 +57,10 @@ def settled(history: History) -> Settled:
     A pure function of the history. What has settled stays as it is until it settles again, so that it is read once;
     a call costs O(new trials + pending trials), and O(n) copies of numbers.
     """
-    table = _tables.get(history)
+    whose = history.plain if isinstance(history, FeasibleFirst) else history
+    table = _tables.get(whose)
     if table is None:
-        table = _tables[history] = _Table()
+        table = _tables[whose] = _Table()
     order = history.settled
     for number in order[table.seen :]:
         row = table.place.get(number)
@@ -70,7 +72,7 @@ def settled(history: History) -> Settled:
                 table.loss = np.concatenate([table.loss, np.zeros_like(table.loss)])
             table.number[row] = number
             table.count += 1
-        _read(history, table.step, table.loss, row, number)
+        _read(whose, table.step, table.loss, row, number)
     table.seen = len(order)
     n = table.count
     numbers, step, loss = table.number[:n].copy(), table.step[:n].copy(), table.loss[:n].copy()
@@ -90,6 +92,11 @@ def settled(history: History) -> Settled:
             _read(history, more[0], more[1], row, pending)
         numbers = np.concatenate([numbers, np.array(late, dtype=int)])
         step, loss = np.concatenate([step, more[0]]), np.concatenate([loss, more[1]])
+    if isinstance(history, FeasibleFirst):  # places change with each trial: they are not kept in the table
+        moved = history.moved
+        loss = np.array(
+            [moved[i][0] if i in moved else x for i, x in zip(numbers.tolist(), loss.tolist(), strict=True)]
+        )
     known = loss == loss
     if not known.all():
         numbers, step, loss = numbers[known], step[known], loss[known]

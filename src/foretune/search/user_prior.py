@@ -19,6 +19,7 @@ from foretune.search.sampler import Proposal
 from foretune.search.wrapping import Table, Wrapper, table
 from foretune.space.domain import Choice, Float, Int
 from foretune.space.space import Space
+from foretune.trial.feasibility import feasible_first
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
@@ -173,7 +174,7 @@ class UserPrior(Wrapper):
         beta = self.beta
         if beta is None:
             beta = max(1.0, problem.budget_trials / 10.0) if problem.budget_trials else UNKNOWN_BUDGET
-        losses = history.losses[:, 0]
+        losses = feasible_first(history).losses[:, 0]
         known = np.flatnonzero(np.isfinite(losses))
         trust = 1.0
         if len(known) >= 3:

@@ -28,10 +28,12 @@ from foretune.base import check
 from foretune.base.errors import ArgumentError, ConfigError, ForetuneError, MissingExtraError
 from foretune.base.key import Key
 from foretune.search.cheap import cheap
+from foretune.search.feasible import shown, told
 from foretune.search.random import Random
 from foretune.search.sampler import Proposal, Sampler
 from foretune.study.budget import limit_of
 from foretune.trial.event import Event
+from foretune.trial.feasibility import feasible_first
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import Trial
@@ -115,28 +117,14 @@ class Offer:
 
 
 def unseen(sampler: Sampler[Any], problem: Problem) -> tuple[str, str, str] | None:
-    """Return the note on goals and constraints that a sampler does not look at; None if it looks at all."""
-    if "independent" in sampler.tags:
+    """Return the note on goals that a sampler does not look at; None if it looks at all, or means to at none."""
+    if len(problem.goals) == 1 or not sampler.tags.isdisjoint(("independent", "multi-objective")):
         return None
-    words = []
-    if len(problem.goals) > 1 and "multi-objective" not in sampler.tags:
-        words.append(
-            f"looks at the first of {len(problem.goals)} goals alone ({problem.goal}); auto, gp_pareto, nsga2 "
-            "and tpe look at all"
-        )
-    if problem.constraints and "constrained" not in sampler.tags:
-        bounds = ", ".join(map(str, problem.constraints))
-        words.append(
-            f"does not look at constraints ({bounds}), and may spend its trials where they are broken; auto, "
-            "gp, gp_pareto, carbs, nsga2 and cma_es look at them"
-        )
-    if not words:
-        return None
-    return (
-        "goals or constraints that are not seen",
-        f"the sampler {type(sampler).__name__} {', and '.join(words)}",
-        "",
+    words = (
+        f"the sampler {type(sampler).__name__} looks at the first of {len(problem.goals)} goals alone "
+        f"({problem.goal}); auto, gp_pareto, nsga2 and tpe look at all"
     )
+    return "goals that are not seen", words, ""
 
 
 class Asking:
@@ -168,7 +156,7 @@ class Asking:
     def tell(self, problem: Problem, trial: Trial) -> None:
         """Fold a settled trial into the state; a sampler that raises keeps the state it had."""
         try:
-            self.state = self.sampler.tell(problem, self.state, trial)
+            self.state = self.sampler.tell(problem, self.state, told(self.sampler, problem, trial))
         except Exception as error:  # whatever a sampler raises, the trial stands
             self._trouble = self._raised("tell", error, "goes on without having seen that trial")
 
@@ -188,7 +176,7 @@ class Asking:
         trouble, self._trouble = self._trouble, None
         if self.spare > 0:
             begun = time.process_time()
-            found = cheap(problem, history, key.fold("cheap"))
+            found = cheap(problem, feasible_first(history), key.fold("cheap"))
             took = round(time.process_time() - begun, 4)
             if found is not None:
                 why = f"spared an ask of {self.name}: {found.reason}"
@@ -196,7 +184,8 @@ class Asking:
                 return Offer(Proposal(found.config, why), "cheap", data, trouble)
         begun = time.process_time()
         try:
-            proposals = self.sampler.ask(problem, self.state, history, 1, key)
+            seen = shown(self.sampler, history)
+            proposals = self.sampler.ask(problem, self.state, seen, 1, key)
             if proposals:
                 problem.space.check(proposals[0].config)
         except MissingExtraError:

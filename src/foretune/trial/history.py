@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from foretune.base.errors import StoreError, UnknownNameError
 from foretune.trial.event import KINDS, Event
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import excess, ranked
 from foretune.trial.record import Record, loss_of, number
 from foretune.trial.trial import COMPLETE, FAILED, PAUSED, RUNNING, STOPPED, WAITING, Plan, Trial
 
@@ -184,7 +185,8 @@ class History(Sequence[Trial]):
             if math.isfinite(cost):
                 self.cost += cost - record.cost
                 record.cost = cost
-        if loss == loss:
+        if loss == loss and self._rungs:
+            loss = self._ranked(record, loss)
             for level, table in self._rungs.items():
                 if level <= step and (before < level or record.number not in table):
                     table[record.number] = loss
@@ -198,9 +200,19 @@ class History(Sequence[Trial]):
         values = {**last.values, **data["values"]}
         self._report(record, {"sem": last.sem, **data, "values": values, "step": last.step})
         for level, table in self._rungs.items():
-            loss = record.loss_at(level)
+            loss = self._ranked_at(record, level)
             if loss == loss:
                 table[record.number] = loss
+
+    def _ranked(self, record: Record, loss: float, reports: int | None = None) -> float:
+        """Return what a loss counts in a rung: behind all others where the reports so far break a constraint."""
+        if not self.problem.constraints:
+            return loss
+        return ranked(loss, excess(self.problem.constraints, lambda metric: record.last(metric, reports)))
+
+    def _ranked_at(self, record: Record, level: float) -> float:
+        at = record.place(level)
+        return math.nan if at is None else self._ranked(record, record.losses[at], at + 1)
 
     # Decisions: appended in a race, and told by workers who may not know that they have been given up.
 
@@ -450,13 +462,15 @@ class History(Sequence[Trial]):
     def rung(self, step: float) -> Mapping[int, float]:
         """Return number -> loss at the first report at or after ``step``, for all who got there.
 
+        Feasibility first: who is known there to break a constraint has a loss of ``BROKEN`` or more, so that
+        it comes after all others (``trial/ranked.py``).
         The first call for a step scans the history; later ones are free.
         """
         table = self._rungs.get(step)
         if table is None:
             table = {}
             for record in self._records:
-                loss = record.loss_at(step)
+                loss = self._ranked_at(record, step)
                 if loss == loss:
                     table[record.number] = loss
             self._rungs[step] = table

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from foretune.trial.feasibility import FeasibleFirst, feasible_first
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.record import Record
@@ -34,7 +35,8 @@ def recast(
     hide: int | None = None,
     convert: Convert = dict,
 ) -> History:
-    """Copy a history with other trials in front, some left out, or results hidden. Costs O(n) a call.
+    """Copy a history with other trials in front, some left out, or results hidden. Costs O(n) a call. A copy of the
+    view with feasibility first is such a view.
 
     Args:
         problem: what the copy is a history of.
@@ -69,7 +71,7 @@ def recast(
         if seen._best is None or loss < seen._best[0]:
             seen._best = loss, number
             seen._best_trace.append((number, loss))
-    return seen
+    return feasible_first(seen) if isinstance(history, FeasibleFirst) else seen
 
 
 def _earlier(number: int, known: Known, problem: Problem) -> Record:

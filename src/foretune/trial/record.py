@@ -128,9 +128,10 @@ class Record:
         """The last known loss; NaN before any."""
         return next((x for x in reversed(self.losses) if x == x), math.nan)
 
-    def last(self, metric: str) -> float | None:
-        """The value of a metric in the last report that has it; None if there is none."""
-        return next((number(told[0][metric]) for told in reversed(self.told) if metric in told[0]), None)
+    def last(self, metric: str, reports: int | None = None) -> float | None:
+        """The value of a metric in the last report (of the first ``reports``) that has it; None if there is none."""
+        told = self.told if reports is None else self.told[:reports]
+        return next((number(values[metric]) for values, *_ in reversed(told) if metric in values), None)
 
     @property
     def due(self) -> float:
@@ -138,10 +139,10 @@ class Record:
         reached = max(self.step, self.plan.until) if self.state in (RUNNING, WAITING) else self.step
         return max(0.0, reached - self.base)
 
-    def loss_at(self, step: float) -> float:
-        """The first known loss at or after ``step``; NaN if there is none."""
-        found = self.losses[bisect.bisect_left(self.steps, step) :]
-        return next((x for x in found if x == x), math.nan)
+    def place(self, step: float) -> int | None:
+        """The place of the first report at or after ``step`` with a known loss; None if there is none."""
+        first = bisect.bisect_left(self.steps, step)
+        return next((i for i in range(first, len(self.losses)) if self.losses[i] == self.losses[i]), None)
 
     def freeze(self) -> Trial:
         """Return the trial as it stands now; the same object until something changes."""
