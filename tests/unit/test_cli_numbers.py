@@ -264,3 +264,47 @@ def test_options_that_cannot_be_read(text):
     """What is half JSON is refused, and the text is named: quotes are easily lost in a shell."""
     with pytest.raises(ArgumentError, match=r"--sampler.*(single quotes|NAME:key=value)"):
         read_algorithm("--sampler", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a:inner=gp,inner.most=50", {"inner": {"name": "gp", "most": 50}}),
+        ("a:inner.most=50,inner=gp", {"inner": {"name": "gp", "most": 50}}),
+        ('a:inner={"name": "gp"},inner.most=50', {"inner": {"name": "gp", "most": 50}}),
+        ("a:p.lr=1,p.loss.margin=2", {"p": {"lr": 1, "loss.margin": 2}}),
+        ('a:p={"wd": 3},p.lr=1', {"p": {"wd": 3, "lr": 1}}),
+        (
+            "a:inner=b,inner.inner=gp,inner.inner.most=9,inner.size=2",
+            {"inner": {"name": "b", "inner": {"name": "gp", "most": 9}, "size": 2}},
+        ),
+    ],
+)
+def test_a_dot_leads_into_options(text, options):
+    """A dot leads into a table, or to the options of a sampler inside of another, however deep."""
+    assert read_algorithm("--sampler", text) == ("a", options)
+
+
+def test_a_dot_into_nothing_is_refused():
+    """What has no parts cannot have an option."""
+    with pytest.raises(ArgumentError, match=r"beta\.x leads into beta, which is 3"):
+        read_algorithm("--sampler", "user_prior:beta=3,beta.x=1")
+
+
+def test_options_of_an_inner_sampler_reach_the_study(cli):
+    """What the shell says of a sampler inside of another is made, stored, and taken up again."""
+    words = (
+        "tune", "function.py:train", "--space", "space.toml", "--json", "--quiet", "--sampler",
+        "user_prior:prior.lr=0.01,inner=batched,inner.size=3,inner.inner=tpe,inner.inner.initial=4",
+    )  # fmt: skip
+    ran = cli(*words, "--budget", "3 trials")
+    inner = ran.json["sampler"]["options"]["inner"]["$wrapped"]
+    assert inner["options"]["size"] == 3
+    assert inner["options"]["inner"]["$wrapped"]["options"]["initial"] == 4
+    assert (
+        cli("extend", "study.db:study", "--budget", "5 trials", "--json", "-q").json["trials"]["complete"]
+        == 5
+    )
+    wrong = cli(*(w.replace("initial", "intial") for w in words), "--name", "b", "--budget", "3 trials")
+    assert wrong.code == 2
+    assert "Did you mean 'initial'" in wrong.err

@@ -83,6 +83,11 @@ def read_algorithm(option: str, text: str | None) -> tuple[str, dict[str, Any]] 
     ('asha', {'eta': 4})
     >>> read_algorithm("--sampler", 'user_prior:prior={"lr": 0.01, "wd": 0.1},inner=tpe')
     ('user_prior', {'prior': {'lr': 0.01, 'wd': 0.1}, 'inner': 'tpe'})
+
+    A dot leads into a table, or to the options of a sampler inside of another:
+
+    >>> read_algorithm("--sampler", "user_prior:prior.lr=0.01,inner=gp,inner.acquisition=thompson")
+    ('user_prior', {'inner': {'name': 'gp', 'acquisition': 'thompson'}, 'prior': {'lr': 0.01}})
     """
     if text is None:
         return None
@@ -103,7 +108,29 @@ def read_algorithm(option: str, text: str | None) -> tuple[str, dict[str, Any]] 
                     f"put it all between single quotes: {option} '{name.strip()}:key={{\"a\": 1}}'."
                 ) from None
             options[key.strip()] = value.strip()
-    return name.strip(), options
+    return name.strip(), _nested(option, options)
+
+
+def _nested(option: str, flat: dict[str, Any]) -> dict[str, Any]:
+    """Put what stands behind a dot into the table before it: that of a sampler if it has a name, else a plain one."""
+    found: dict[str, Any] = {k: v for k, v in flat.items() if "." not in k}
+    within: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        head, dot, rest = key.partition(".")
+        if dot:
+            within.setdefault(head, {})[rest] = value
+    for head, table in within.items():
+        given = found.get(head, {})
+        if isinstance(given, str):
+            found[head] = {"name": given, **_nested(option, table)}
+        elif isinstance(given, dict):
+            found[head] = {**given, **(_nested(option, table) if "name" in given else table)}
+        else:
+            raise ArgumentError(
+                f"{option}: {head}.{next(iter(table))} leads into {head}, which is {given!r}: neither the name of "
+                "a sampler nor a table."
+            )
+    return found
 
 
 def _parts(text: str) -> list[str]:

@@ -40,6 +40,10 @@ A space file has one table a choice:
   log = true
 
 \b
+A sampler's options follow its name: gp:acquisition=thompson. Values are JSON or words. A dot leads into a table,
+or to the options of a sampler inside: user_prior:prior.lr=0.01,inner=gp,inner.acquisition=thompson
+
+\b
 A budget is a total of the study over all workers and restarts: "40 trials", "2h", "1e6 steps", "5 cost".
 --json prints one object last, as `foretune show --json` does. Exit code 4: no trial has a result.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Union
 
 from foretune.base.errors import ArgumentError, ArgumentTypeError
 from foretune.base.registry import build
@@ -21,11 +22,12 @@ def names() -> tuple[str, ...]:
     return _names(__name__)
 
 
-def make(sampler: str | Sampler[Any], **options: Any) -> Sampler[Any]:
+def make(sampler: Union[str, Mapping[str, Any], Sampler[Any]], **options: Any) -> Sampler[Any]:
     """Turn a sampler's name (with its hyperparameters) or a ready sampler into a sampler.
 
     Args:
-        sampler: a name of :func:`names`, such as ``"gp"`` or ``"auto"``, or a sampler object.
+        sampler: a name of :func:`names`, such as ``"gp"`` or ``"auto"``; a table of a name and its options,
+            ``{"name": "gp", "acquisition": "thompson"}``; or a sampler object. So is what a sampler has inside.
         options: hyperparameters of the named sampler; none with an object.
 
     Raises:
@@ -34,7 +36,17 @@ def make(sampler: str | Sampler[Any], **options: Any) -> Sampler[Any]:
 
     >>> make("grid", points=3)
     Grid(points=3, shuffle=False)
+    >>> make("batched", size=2, inner={"name": "grid", "points": 3}).inner
+    Grid(points=3, shuffle=False)
     """
+    if isinstance(sampler, Mapping):
+        if not isinstance(sampler.get("name"), str) or not all(isinstance(k, str) for k in sampler):
+            raise ArgumentError(
+                "a sampler as a table needs its name beside its options, as in {'name': 'gp', 'acquisition': "
+                f"'thompson'}}; got {dict(sampler)!r}."
+            )
+        within = {str(k): v for k, v in sampler.items() if k != "name"}
+        return make(sampler["name"], **{**within, **options})
     if isinstance(sampler, Sampler):
         if options:
             raise ArgumentError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Union, final
 
 from foretune.base import check
 from foretune.base.key import Key
@@ -81,7 +81,7 @@ class RisingBandits(Sampler[None]):
 
     Args:
         arm: the choice that names the algorithm; None: the one on which most parameters depend.
-        searcher: name of the sampler within each arm.
+        searcher: the sampler within each arm.
         window: C, trials over which an arm's slope is taken.
         total: T, trials in all; None: the study's budget, and where there is none, as many again as
             were begun.
@@ -100,7 +100,7 @@ class RisingBandits(Sampler[None]):
     tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "learns"})
 
     arm: str | None = None
-    searcher: str = "auto"
+    searcher: Union[str, Sampler[Any]] = "auto"
     window: int = 7
     total: int | None = None
     best: float | None = None
@@ -108,7 +108,9 @@ class RisingBandits(Sampler[None]):
     def __post_init__(self) -> None:
         if self.arm is not None:
             check.name("arm", self.arm)
-        make(self.searcher)
+        inner = make(self.searcher)
+        if not isinstance(self.searcher, str):  # a table of its options: frozen as the object
+            object.__setattr__(self, "searcher", inner)
         check.integer("window", self.window, 1)
         if self.total is not None:
             check.integer("total", self.total, 1)
