@@ -102,3 +102,29 @@ def test_wrong_words_are_refused(cli):
         ("tune", "--name", "b", "--ask-cap", "soon"),
     ):
         assert cli(*words).code == 2, words
+
+
+def test_another_goal_judges(cli, tmp_path):
+    """--goal says which of several goals finalists and comparisons go by; the output says it, too."""
+    (tmp_path / "two.py").write_text(
+        NOISY.replace("    return ", "    loss = ") + "    return {'loss': loss, 'mb': -loss}\n"
+    )
+    words = (
+        "two.py:train",
+        "--space",
+        "space.toml",
+        "--sampler",
+        "random",
+        "--quiet",
+        "--goal",
+        "min loss",
+        "--goal",
+        "min mb",
+    )
+    assert cli("tune", *words, "--budget", "9 trials", "--store", "s.db").code == 0
+    race = ("finalists", "s.db:study", "--k", "2", "--seeds", "3", "--quiet")
+    assert "Judged by loss alone, one of 2 goals" in cli(*race).out
+    assert "Judged by mb alone, one of 2 goals" in cli(*race, "--goal", "mb").out
+    worth = [cli("compare", "s.db:study", "--json", *more).json["winner"] for more in ((), ("--goal", "mb"))]
+    assert worth[0]["winner"] != worth[1]["winner"]
+    assert cli("compare", "s.db:study", "--goal", "bm").code == 2

@@ -215,3 +215,48 @@ def test_comparing_says_what_is_missing(result: Any) -> None:
         ft.tune(true, SPACE, sampler="random", budget="3 trials").compare(0, 1)
     with pytest.raises(StudyError, match="no complete result yet"):
         ft.tune(true, SPACE, sampler="random", budget="0 trials").finalists(true)
+
+
+def two(config: Any, run: Any) -> dict[str, float]:
+    """Two goals with their optima at opposite ends, under noise."""
+    noise = run.key.generator().standard_normal(2)
+    return {"loss": config["x"] + 0.02 * float(noise[0]), "speed": 10 * config["x"] + 0.2 * float(noise[1])}
+
+
+@pytest.fixture(scope="module")
+def both() -> Any:
+    goals = ["min loss", "max speed"]
+    return ft.tune(two, SPACE, goal=goals, sampler="random", budget="20 trials", seed=3)
+
+
+def test_another_goal_can_judge(both: Any) -> None:
+    """Comparisons and finalists go by the goal that is named, the first unless one is; the words say which."""
+    by_loss, by_speed = (
+        sorted(both.history, key=lambda t: s * t.values[m])[0].number for m, s in (("loss", 1), ("speed", -1))
+    )
+    first, other = both.finalists(two, k=2, seeds=3), both.finalists(two, k=2, seeds=3, goal="speed")
+    assert (first.winner.number, first.metric) == (by_loss, "loss")
+    assert (other.winner.number, other.metric) == (by_speed, "speed")
+    assert "Judged by loss alone, one of 2 goals." in str(first)
+    assert "Judged by speed alone, one of 2 goals." in str(other)
+    assert 8 < other.value < 11
+    assert 0 < other.noise < 1
+    assert both.compare(by_loss, by_speed).probability > 0.95
+    assert both.compare(by_loss, by_speed, goal="max speed").probability < 0.05
+    assert "judged by speed alone" in str(both.compare(by_loss, by_speed, goal="speed"))
+    assert "judged by loss alone" in str(both.corrected)
+
+
+def test_a_goal_that_the_study_lacks_is_refused(both: Any) -> None:
+    """The goals that there are are named, and the nearest."""
+    for call in (lambda: both.compare(0, 1, goal="sped"), lambda: both.finalists(two, goal="max sped")):
+        with pytest.raises(
+            ArgumentError, match=r"one of the study's own \(loss, speed\).*Did you mean 'speed'"
+        ):
+            call()
+
+
+def test_with_one_goal_nothing_is_said(result: Any) -> None:
+    """Where there is one goal, no word is lost on it."""
+    assert "judged" not in str(result.compare(0, 1))
+    assert "judged" not in str(result.corrected)

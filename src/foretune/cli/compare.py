@@ -33,6 +33,10 @@ def compare(
     configs: Annotated[
         list[str] | None, typer.Argument(metavar="[A B]", help="Numbers of trials, or configs as JSON.")
     ] = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="Which of several goals counts; the first unless given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare two configs."""
@@ -40,22 +44,24 @@ def compare(
     from foretune.base.errors import ArgumentError
     from foretune.cli.opened import open_study
     from foretune.study.finalists import raced
+    from foretune.study.judged import judged
     from foretune.study.significance import compared, corrected, noise_floor
 
     study = open_study(address, only_look=True)
     if configs and len(configs) != 2:
         raise ArgumentError(f"compare takes two configs, A and B, or none; got {len(configs)}.")
     race = raced(study)
-    other: History | None = race.history if race is not None else None
+    other: History | None = judged(race, goal) if race is not None else None
+    history = judged(study, goal)
     if configs:
-        found = compared(study.history, _which(configs[0]), _which(configs[1]), other)
+        found = compared(history, _which(configs[0]), _which(configs[1]), other)
         if as_json:
             print_json(plain(found))
         else:
             Screen().say(f"{found}.")
         return
-    winner = corrected(study.history)
-    noise = noise_floor(study.history, (other,) if other is not None else ())
+    winner = corrected(history)
+    noise = noise_floor(history, (other,) if other is not None else ())
     if as_json:
         print_json({"winner": plain(winner), "noise": plain(noise)})
         return

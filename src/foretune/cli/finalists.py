@@ -35,6 +35,10 @@ def finalists(
     k: Annotated[int, typer.Option("--k", help="How many configs take part.")] = 5,
     seeds: Annotated[int, typer.Option(help="Runs of each config at most.")] = 10,
     least: Annotated[int, typer.Option(help="Runs of each before any drops out.")] = 3,
+    goal: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="Which of several goals counts; the first unless given."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that train at once.")] = 1,
     devices: Annotated[
         str | None, typer.Option(help="cpu, gpus, GPU ids such as 0,1 or '{\"gpu\": 0.5}' (for each worker).")
@@ -68,7 +72,9 @@ def finalists(
             drive(held, executor, limit=training.limit)
             screen.say(f"{len(held.history.settled)} runs of at most {k * seeds}")
 
-        found = race(study, advance, k=k, seeds=seeds, least=least, about={"train": training.about()})
+        found = race(
+            study, advance, k=k, seeds=seeds, least=least, goal=goal, about={"train": training.about()}
+        )
     if as_json:
         print_json(body(found))
         return
@@ -85,7 +91,7 @@ def finalists(
         ],
         right=(0, 1, 2, 3, 4, 5),
     )  # fmt: skip
-    for line in str(found).splitlines()[-2:]:
+    for line in str(found).splitlines()[len(found.rows) :]:
         shown.say(line)
 
 

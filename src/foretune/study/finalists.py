@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -19,9 +19,11 @@ from foretune.base.errors import StudyError
 from foretune.numeric.replicates import detectable, pooled, shrunk, two_way_residual
 from foretune.numeric.stats import student_cdf
 from foretune.search.distinct import signature
+from foretune.study.judged import alone, judged
 from foretune.study.queued import Queued
 from foretune.study.significance import LEVEL, POWER, interval, ranked
 from foretune.study.study import WHOLE_RUN, Study
+from foretune.trial.goal import Goal
 from foretune.trial.history import History
 from foretune.trial.trial import COMPLETE, FAILED
 
@@ -71,6 +73,7 @@ class Finalists:
             the error of that number, which the search's single run dominates.
         detectable: the smallest difference between two finalists that the race could have seen.
         runs: how many trainings it took.
+        judged: by which goal, where there are several; "" where there is one.
     """
 
     metric: str
@@ -84,6 +87,7 @@ class Finalists:
     optimism_sem: float
     detectable: float
     runs: int
+    judged: str = ""
 
     @property
     def winner(self) -> Finalist:
@@ -104,6 +108,8 @@ class Finalists:
             f"Noise of one run {self.noise:.3g} ({self.dof} degrees of freedom); {self.runs} runs; differences "
             f"below {self.detectable:.2g} could not be seen."
         )
+        if self.judged:
+            lines.insert(len(self.rows), f"{self.judged.capitalize()}.")
         return "\n".join(lines)
 
 
@@ -117,7 +123,7 @@ def raced(study: Study) -> Study | None:
 
 def race(
     study: Study, advance: Advance, *, k: int = 5, seeds: int = 10, least: int = 3, level: float = LEVEL,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None, goal: Union[str, Goal, None] = None,
 ) -> Finalists:  # fmt: skip
     """Race the ``k`` most promising configs of a study on up to ``seeds`` further seeds.
 
@@ -129,15 +135,18 @@ def race(
     Args:
         advance: trains what is queued in the study that it is given.
         about: as for :class:`Study`.
+        goal: the goal that they are chosen and judged by, of several; the first unless given.
 
     Raises:
         StudyError: the study has no result to race.
+        ArgumentError: the study has no such goal.
     """
     check.integer("k", k, 1)
     check.integer("seeds", seeds, 1)
     check.integer("least", least, 2)
     check.number("level", level, 0.0, 0.5, open_low=True)
-    numbers = ranked(study.history, k)
+    search = judged(study, goal)
+    numbers = ranked(search, k)
     if not numbers:
         raise StudyError(f"The study {study.name!r} has no complete result yet: there are no finalists.")
     held = raced(study)
@@ -151,17 +160,17 @@ def race(
             store=study.store, name=study.name + SUFFIX, budget=budget, seed=study.seed, clock=study.clock,
             about=data, constraints=list(problem.constraints) or None,
         )  # fmt: skip
-    marks = {i: signature(study.history[i].config) for i in numbers}
+    marks = {i: signature(search[i].config) for i in numbers}
     out: dict[int, str] = {}
     for seed in range(seeds):
         left = [i for i in numbers if i not in out]
-        _queue(held, {i: study.history[i].config for i in left}, marks, seed)
+        _queue(held, {i: search[i].config for i in left}, marks, seed)
         advance(held)
-        values = _values(held.history, marks)
+        values = _values(judged(held, goal), marks)
         out |= _dropped(values, left, seed + 1, least, level / max(1, seeds - least + 1))
         if len(numbers) - len(out) <= 1 and seed + 1 >= (least if len(numbers) > 1 else seeds):
             break
-    return _concluded(study, held.history, numbers, marks, out)
+    return _concluded(study.name, search, judged(held, goal), numbers, marks, out)
 
 
 def _queue(held: Study, configs: Mapping[int, Any], marks: Mapping[int, Any], seed: int) -> None:
@@ -222,15 +231,16 @@ def _dropped(
 
 
 def _concluded(
-    study: Study, history: History, numbers: Sequence[int], marks: Mapping[int, Any], out: Mapping[int, str]
-) -> Finalists:
+    name: str, search: History, history: History, numbers: Sequence[int], marks: Mapping[int, Any],
+    out: Mapping[int, str],
+) -> Finalists:  # fmt: skip
     values = _values(history, marks)
-    sign = study.problem.goal.sign
+    sign = search.problem.goal.sign
     sound = [i for i in numbers if values[i] and all(math.isfinite(v) for v in values[i].values())]
     runs = sum(len(v) for v in values.values())
     if not sound:
         raise StudyError(
-            f"No finalist of {study.name!r} ended all of its {runs} runs; the last failure: "
+            f"No finalist of {name!r} ended all of its {runs} runs; the last failure: "
             f"{next((t.failure for t in reversed(history) if t.failure), 'they diverged')}"
         )
     sd, dof = pooled([list(values[i].values()) for i in sound])
@@ -252,8 +262,8 @@ def _concluded(
     rows = [
         Finalist(
             i,
-            study.history[i].config,
-            sign * study.history.loss(i),
+            search[i].config,
+            sign * search.loss(i),
             sign * means[i],
             sems[i],
             len(values[i]),
@@ -264,8 +274,8 @@ def _concluded(
     ] + [
         Finalist(
             i,
-            study.history[i].config,
-            sign * study.history.loss(i),
+            search[i].config,
+            sign * search.loss(i),
             math.nan,
             math.nan,
             len(values[i]),
@@ -276,19 +286,20 @@ def _concluded(
         if i not in sound
     ]
     return Finalists(
-        metric=study.problem.goal.metric,
+        metric=search.problem.goal.metric,
         rows=tuple(rows),
         noise=sd,
         dof=dof,
         value=sign * value,
         low=low,
         high=high,
-        optimism=value - study.history.loss(leader),
+        optimism=value - search.loss(leader),
         optimism_sem=math.hypot(sd, sems[leader]) if dof else math.nan,
         detectable=detectable(own * math.sqrt(2.0 / seen), max(rest_dof or dof, 1), LEVEL, POWER)
         if dof
         else math.nan,
         runs=runs,
+        judged=alone(search),
     )
 
 

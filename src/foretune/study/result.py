@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ from foretune.base.codec import plain
 from foretune.base.errors import ArgumentError, StudyError
 from foretune.numeric import pareto
 from foretune.study.finalists import Finalists, race, raced
+from foretune.study.judged import judged
 from foretune.study.significance import Comparison, Corrected, NoiseFloor, compared, corrected, noise_floor
 from foretune.study.study import Study
+from foretune.trial.goal import Goal
 from foretune.trial.history import History
 from foretune.trial.trial import COMPLETE, FAILED, STATES, Trial
 
@@ -87,17 +89,22 @@ class Result:
         """
         return corrected(self.history)
 
-    def compare(self, a: int | Mapping[str, Any], b: int | Mapping[str, Any]) -> Comparison:
+    def compare(
+        self, a: int | Mapping[str, Any], b: int | Mapping[str, Any], *, goal: Union[str, Goal, None] = None
+    ) -> Comparison:
         """Say with what probability one config is better than another, and what could have been seen.
 
         Args:
             a, b: numbers of trials, or configs.
+            goal: which of several goals they are judged by; the first unless given.
 
         Raises:
+            ArgumentError: the study has no such goal.
             StudyError: one of them has no result, or nothing tells how noisy results are.
         """
         other = raced(self.study)
-        return compared(self.history, a, b, other.history if other is not None else None)
+        runs = None if other is None else judged(other, goal)
+        return compared(judged(self.study, goal), a, b, runs)
 
     def finalists(
         self,
@@ -106,6 +113,7 @@ class Result:
         seeds: int = 10,
         *,
         least: int = 3,
+        goal: Union[str, Goal, None] = None,
         workers: int = 1,
         devices: Any = None,
         executor: Executor | None = None,
@@ -121,9 +129,11 @@ class Result:
                 the search has had; all finalists run on the same ones.
             k: how many of the most promising configs take part (see ``corrected``).
             seeds: runs of each at most; who is clearly worse drops out after ``least``.
+            goal: which of several goals they are chosen and judged by; the first unless given.
             workers, devices, executor, limit: as for :func:`foretune.tune`.
 
         Raises:
+            ArgumentError: the study has no such goal.
             StudyError: the study has no result.
 
         Source: Hyperparameters in Reinforcement Learning and How To Tune Them
@@ -132,7 +142,7 @@ class Result:
         def advance(held: Study) -> None:
             held.run(train, executor, workers=workers, devices=devices, limit=limit)
 
-        return race(self.study, advance, k=k, seeds=seeds, least=least)
+        return race(self.study, advance, k=k, seeds=seeds, least=least, goal=goal)
 
     @property
     def front(self) -> tuple[Trial, ...]:

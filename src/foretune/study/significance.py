@@ -14,6 +14,7 @@ from foretune.numeric.replicates import detectable, deviation_interval, pooled
 from foretune.numeric.smoothed import Smoothed, smoothed
 from foretune.numeric.stats import normal_quantile, student_cdf, student_quantile
 from foretune.search.distinct import signature
+from foretune.study.judged import alone
 from foretune.trial.history import History
 from foretune.trial.trial import COMPLETE, Trial
 
@@ -198,13 +199,15 @@ def corrected(history: History) -> Corrected:
     ]
     if not found:
         raise StudyError("No complete trial has a result yet: there is no winner to correct.")
-    sign = history.problem.goal.sign
+    sign, aside = history.problem.goal.sign, "; " * bool(alone(history)) + alone(history)
     losses = np.array([history.loss(i) for i in found])
     w = int(np.argmin(losses))
     model = _model(history, found)
     if model is None or w not in model.rows.tolist():
         only = sign * float(losses[w])
-        how = f"not corrected: {len(found)} results are too few, or too alike, to tell noise from signal"
+        how = (
+            f"not corrected: {len(found)} results are too few, or too alike, to tell noise from signal{aside}"
+        )
         number = found[w]
         return Corrected(
             number, history[number].config, only, math.nan, math.nan, only, number, only, only, math.nan, how
@@ -224,7 +227,7 @@ def corrected(history: History) -> Corrected:
         winner_observed=sign * float(losses[w]),
         winner_value=sign * float(model.mean[model.rows.tolist().index(w)]),
         noise=model.noise,
-        how=f"a Gaussian process through {len(model.rows)} results, noise {model.noise:.3g}",
+        how=f"a Gaussian process through {len(model.rows)} results, noise {model.noise:.3g}{aside}",
     )
 
 
@@ -276,7 +279,7 @@ def compared(history: History, a: Which, b: Which, raced: History | None = None)
     name_b, mark_b = _named(history, b, "B")
     if mark_a == mark_b:
         raise ArgumentError(f"{name_a} and {name_b} are the same config: there is nothing to compare.")
-    caveats: list[str] = []
+    caveats = [word] if (word := alone(history)) else []
     source, groups = history, _groups(history)
     if raced is not None and {mark_a, mark_b} <= set(found := _groups(raced)):
         source, groups = raced, found
