@@ -18,10 +18,12 @@ __all__ = [
     "spearman",
     "student_cdf",
     "student_quantile",
+    "tamed",
     "weighted_quantile",
     "wilson",
 ]
 
+LARGE = 1e100  # whose square, summed over any number of values, is finite
 _NORMAL = NormalDist()
 
 
@@ -108,6 +110,25 @@ def ranks(values: ArrayLike) -> NDArray[np.float64]:
     _, inverse, count = np.unique(array, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return np.asarray((last - (count - 1) / 2.0)[inverse.reshape(-1)], dtype=float)
+
+
+def tamed(values: ArrayLike) -> NDArray[np.float64]:
+    """Compress what lies beyond +-1e100, in its order, so that sums, squares and ranges stay finite.
+
+        |v| > 1e100:  v -> sign(v) 1e100 (1 + log10 |v| / 1e100)
+
+    Infinities and NaN stay as they are.
+
+    >>> tamed([1e300, -1e200, 3.0]).tolist()
+    [2.01e+102, -1.01e+102, 3.0]
+    """
+    v = np.asarray(values, dtype=float)
+    far = np.abs(v) > LARGE
+    if not far.any():
+        return v
+    out = v.copy()
+    out[far] = np.sign(v[far]) * LARGE * (1.0 + np.log10(np.abs(v[far]) / LARGE))
+    return out
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:

@@ -1,6 +1,6 @@
 """Monotone warps of outputs: what is skewed becomes nearly normal. Box-Cox, chosen by evidence.
 
-    z = (y - min y) / q + c,   q = median y - min y
+    z = (y - min y) / q + c,   q = median y - min y (at least 1e-100 of the range)
     power p > 0:  t = z^p / p;      power 0:  t = log z;      t is then standardised
 
 The log density of y under a model of t is that of t plus the log Jacobian, sum_i log dt/dy_i: with
@@ -25,6 +25,10 @@ Array = NDArray[np.float64]
 # of the way to the median.
 WARPS = {"none": (1.0, 0.0), "root": (0.5, 0.1), "log": (0.0, 0.1)}
 
+# Of outputs from 1e-300 to 1e100 in one study, too, squares are finite:
+LEAST = 1e-100  # the scale, as a share of the range
+FURTHEST = 460.0  # of a logarithm whose power is taken: 1e200 scales
+
 
 @final
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Warp:
         """Map standardised values back to outputs; beyond the warp's range, to its end."""
         raw = t * self.sd + self.mean
         if self.power == 0.0:
-            z = np.exp(np.minimum(raw, 700.0))
+            z = np.exp(np.minimum(raw, FURTHEST))
         else:
             z = raw if self.power == 1.0 else np.maximum(raw * self.power, 0.0) ** (1.0 / self.power)
         return (z - self.offset) * self.scale + self.low
@@ -66,6 +70,7 @@ def warp(name: str, y: Array) -> Warp:
     if not scale > 0.0:  # half of the values equal the best: no median to scale by
         power, offset = WARPS["none"]
         scale = float(np.ptp(y)) or 1.0
+    scale = max(scale, LEAST * float(np.ptp(y)))
     raw = _raw(y, power, offset, low, scale)
     sd = float(raw.std()) or 1.0
     z = np.maximum((y - low) / scale + offset, 1e-300)

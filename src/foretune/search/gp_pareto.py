@@ -13,6 +13,7 @@ from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.numeric import pareto
 from foretune.numeric.ehvi import Nodes, directions, log_ehvi, log_ehvi_gradient, nodes
+from foretune.numeric.stats import tamed
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
 from foretune.search.gp import GP, improvement, shown
 from foretune.search.modelled import (
@@ -101,7 +102,7 @@ class GPPareto(Sampler[None]):
         found = first_design(problem, history, early) if early else []
         if len(found) == n:
             return found
-        losses = history.losses
+        losses = tamed(history.losses)
         finite = np.isfinite(losses).all(axis=1)
         if finite.sum() < 3 or problem.space.width == 0 or (np.ptp(losses[finite], axis=0) == 0.0).all():
             return found + first_design(problem, history, n - len(found), found)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from foretune.base import check
 from foretune.base.key import Key
 from foretune.numeric.bandit import UNPULLED, ucb
+from foretune.numeric.stats import tamed
 from foretune.search.distinct import pick, signature, taken
 from foretune.search.encoding import Encoding, encoding
 from foretune.search.random import draws
@@ -133,7 +134,7 @@ class HierMab(Sampler[None]):
         moved[1:] = np.where(moved[1:].any(1, keepdims=True), moved[1:], active[1:])
         moved /= np.maximum(moved.sum(1, keepdims=True), 1.0)
         loss = np.full(len(rows), np.nan)
-        loss[: len(history)] = history.losses[:, 0]
+        loss[: len(history)] = tamed(history.losses[:, 0])
         finite = loss[np.isfinite(loss)]
         reward = np.zeros(len(rows))
         if finite.size and np.ptp(finite) > 0:

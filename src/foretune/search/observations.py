@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from foretune.numeric.stats import tamed
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import FAILED
@@ -27,8 +28,8 @@ class Observations:
     Attributes:
         number: (n,) the trial that each row belongs to.
         place: (n,) the step, log-scaled to [0, 1]: 1 is the full length.
-        loss: (n,) finite losses; a failed or diverged trial has the worst finite one, one that a limit of
-            time or memory cut short its own so far, or the median where that is worse.
+        loss: (n,) finite losses, tamed beyond 1e100; a failed or diverged trial has the worst finite one, one that
+            a limit of time or memory cut short its own so far, or the median where that is worse.
         graded: whether steps differ, so that ``place`` carries information.
         censored: (n,) rows of trials that were cut short: their true loss is not known.
     """
@@ -86,6 +87,7 @@ def observe(problem: Problem, history: History) -> Observations:
                 rows.append((number, float(np.clip(place, 0.0, 1.0)), x))
     number_, place_, loss = (np.array([r[k] for r in rows]) for k in range(3))
     cut_ = np.array([r[0] in censored for r in rows], dtype=bool)
+    loss = tamed(loss)
     whole = np.isfinite(loss) & ~cut_
     if whole.any():
         middle = float(np.median(loss[whole]))

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from foretune.numeric.stats import tamed
 from foretune.trial.feasibility import FeasibleFirst
 from foretune.trial.history import History
 
@@ -41,7 +42,7 @@ class Settled:
     Attributes:
         number: (n,) trial numbers.
         step: (n,) the last step reported; 0 for trials that failed before any.
-        loss: (n,) the last loss; +inf: failed or diverged.
+        loss: (n,) the last loss, tamed beyond 1e100; +inf: failed or diverged.
         unknown: numbers of the pending trials of which nothing is known yet.
     """
 
@@ -100,7 +101,7 @@ def settled(history: History) -> Settled:
     known = loss == loss
     if not known.all():
         numbers, step, loss = numbers[known], step[known], loss[known]
-    return Settled(numbers, step, loss, np.array(unknown, dtype=int))
+    return Settled(numbers, step, tamed(loss), np.array(unknown, dtype=int))
 
 
 def _read(history: History, step: Array, loss: Array, row: int, number: int) -> None:
