@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from foretune.base.errors import ConfigError, ForetuneError, SpaceError
 from foretune.base.key import Key
+from foretune.search.encoding import encoding
 from foretune.space import Choice, Constant, Fidelity, Float, Int, Simplex, Space, read_space, space_from_dict
 from foretune.space.design import grid, latin_hypercube, sobol, uniform
 
@@ -333,3 +334,37 @@ def test_errors_of_spaces_name_the_remedy(call: Callable[[], object], words: str
     """What was given, what is accepted, and what to write instead."""
     with pytest.raises(SpaceError, match=words):
         call()
+
+
+def test_the_order_of_a_space_counts() -> None:
+    """Spaces whose columns differ are not equal, so that nothing that is kept for one is taken for the other."""
+    one = Space({"a": Choice(["p", "q", "r"]), "b": Float(0, 1)})
+    other = Space({"b": Float(0, 1), "a": Choice(["p", "q", "r"])})
+    assert one != other
+    assert encoding(one).levels == (3, 0)
+    assert encoding(other).levels == (0, 3)
+
+
+def test_equal_spaces_are_equal_wherever_they_were_made() -> None:
+    """Equality is of content; True, 1 and another default make another space."""
+    one = Space({"a": Choice([1, 2]), "b": Float(0, 1)}, when={"b": {"a": [1]}})
+    assert one == Space({"a": Choice([1, 2]), "b": Float(0.0, 1.0)}, when={"b": {"a": [1]}})
+    assert len({one, space_from_dict(one.to_dict())}) == 1
+    for other in (
+        Space({"a": Choice([1, 2]), "b": Float(0, 1)}),
+        Space({"a": Choice([1, 2]), "b": Float(0, 1)}, when={"b": {"a": [2]}}),
+        Space({"a": Choice([True, 2]), "b": Float(0, 1)}, when={"b": {"a": [True]}}),
+        Space({"a": Choice([1, 2]), "b": Float(0, 1, default=0.5)}, when={"b": {"a": [1]}}),
+        {"a": 1},
+    ):
+        assert one != other
+
+
+def test_equality_of_big_spaces_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two spaces hold is written out once, however often they are compared."""
+    looks = []
+    plain = Space.to_dict
+    monkeypatch.setattr(Space, "to_dict", lambda self: looks.append(1) or plain(self))  # type: ignore[func-returns-value]
+    one, other = (Space({f"x{i}": Float(0, 1) for i in range(300)}) for _ in range(2))
+    assert all(one == other for _ in range(50))
+    assert len(looks) == 2

@@ -21,7 +21,7 @@ from foretune.base.errors import (
 )
 from foretune.schedule.scheduler import Done, Wait
 from foretune.search.random import Random
-from foretune.space import Choice, Constant, Fidelity, Float, Space
+from foretune.space import Choice, Constant, Fidelity, Float, Int, Space
 from foretune.store.memory import MemoryStore
 from foretune.store.sqlite import SqliteStore
 from foretune.store.store import Store
@@ -175,6 +175,15 @@ def test_a_wider_space_widens(store: Store) -> None:
     assert first.problem.space == wide
     with pytest.raises(SpaceError, match=r"cannot change to this space.*'act' is gone.*'x': low rises"):
         study(store, space=SPACE)
+
+
+def test_another_order_of_the_space_changes_nothing(store: Store) -> None:
+    """A study is opened again with its parameters in another order: nothing is written, its own order stays."""
+    one, other = {"a": Float(0, 1), "b": Int(1, 3)}, {"b": Int(1, 3), "a": Float(0, 1)}
+    version = Study(Space(one), sampler="random", budget=3, store=store).history.version
+    again = Study(Space(other), store=store)
+    assert again.history.version == version
+    assert list(again.problem.space) == ["a", "b"]
 
 
 def test_an_algorithm_of_ones_own_must_be_passed_again() -> None:

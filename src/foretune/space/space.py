@@ -138,7 +138,9 @@ class Space(Mapping[str, Domain]):
         return len(self._domains)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Space) and self.to_dict() == other.to_dict()
+        if self is other:
+            return True
+        return isinstance(other, Space) and len(self) == len(other) and self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -169,9 +171,13 @@ class Space(Mapping[str, Domain]):
 
     @property
     def digest(self) -> str:
-        """A hash of the space's content: equal for equal spaces, on any machine."""
+        """A hash of the space's content, in its order: equal for equal spaces, on any machine.
+
+        The order counts, for it is that of the columns of the unit cube.
+        """
         if self._digest is None:
-            self._digest = hashlib.sha256(canonical(self.to_dict()).encode()).hexdigest()[:16]
+            text = canonical(list(self.to_dict().items()))
+            self._digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         return self._digest
 
     # -- building ---------------------------------------------------------------------------------

@@ -194,12 +194,12 @@ class Study:
         return self.store.read(self.name)
 
     def widen(self, space: Space) -> None:
-        """Change to a wider space; all trials are carried over.
+        """Change to a wider space; all trials are carried over. Another order of the same changes nothing.
 
         Raises:
             SpaceError: the space is narrower or contradicts the present one; the differences are listed.
         """
-        while space != self.problem.space:
+        while space != self.problem.space and space.to_dict() != self.problem.space.to_dict():
             must_hold(self.name, self.problem.space, space)
             try:
                 self._append([Event("space", STUDY, self.clock.now(), {"space": space.to_dict()})])
