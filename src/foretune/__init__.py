@@ -21,6 +21,7 @@ _HOME = {
     "Run": "foretune.study.run",
     "Space": "foretune.space.space",
     "Study": "foretune.study.study",
+    "earlier": "foretune.study.earlier",
     "fit": "foretune.laws.fit",
     "foretell": "foretune.forecast.foretell",
     "joint_settings": "foretune.forecast.joint_settings",

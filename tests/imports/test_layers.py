@@ -66,7 +66,8 @@ def test_the_public_list_is_what_it_was():
     assert foretune.__all__ == sorted(
         [
             "Choice", "Constant", "Fidelity", "Float", "Goal", "Int", "Key", "Ladder", "Run", "Simplex", "Space",
-            "Study", "__version__", "fit", "foretell", "joint_settings", "joint_transfer", "read_space", "tune",
+            "Study", "__version__", "earlier", "fit", "foretell", "joint_settings", "joint_transfer", "read_space",
+            "tune",
         ]
     )  # fmt: skip
 

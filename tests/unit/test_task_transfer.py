@@ -10,6 +10,7 @@ import pytest
 import foretune as ft
 from foretune.base.key import Key
 from foretune.numeric.ridge import ridge
+from foretune.search import make
 from foretune.search.earlier import Earlier
 from foretune.search.quantile_transfer import QuantileTransfer
 from foretune.search.ranking_transfer import RankingTransfer, ranking_weights
@@ -103,6 +104,18 @@ def test_tune_puts_sources_where_they_belong() -> None:
     old = ft.tune(task(0.68), SPACE, sampler="random", budget=20)
     found = ft.tune(task(0.7), SPACE, sampler="ranking_transfer", budget=4, warm_from=[old, old])
     assert [s.name for s in found.study.sampler.sources] == ["study", "study#2"]
+
+
+def test_sources_are_read_by_a_public_name() -> None:
+    """What ``ft.earlier`` reads is what ``warm_from`` would: the proposals are the same."""
+    old = ft.tune(task(0.68), SPACE, sampler="random", budget=20)
+    ready = make("ranking_transfer", sources=[ft.earlier(old)])
+    found, same = (
+        ft.tune(task(0.7), SPACE, sampler=sampler, budget=4, **more)
+        for sampler, more in ((ready, {}), ("ranking_transfer", {"warm_from": old}))
+    )
+    assert [t.config for t in found.history] == [t.config for t in same.history]
+    assert found.study.sampler == same.study.sampler
 
 
 def test_sources_that_say_nothing_leave_it_to_the_inner_sampler() -> None:

@@ -90,7 +90,7 @@ def sources_of(value: Any) -> tuple[Earlier, ...]:
         value = (value,)
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise ArgumentTypeError(
-            f"sources must be earlier studies (foretune.study.earlier.earlier('study.db:NAME')); got {value!r}."
+            f"sources must be earlier studies (foretune.earlier('study.db:NAME')); got {value!r}."
         )
     found = []
     for source in value:
@@ -100,7 +100,7 @@ def sources_of(value: Any) -> tuple[Earlier, ...]:
             )
         if not isinstance(source, Earlier):
             raise ArgumentTypeError(
-                "each of sources must be an earlier study (foretune.study.earlier.earlier('study.db:NAME')); "
+                "each of sources must be an earlier study (foretune.earlier('study.db:NAME')); "
                 f"got {source!r}."
             )
         found.append(source)

@@ -87,7 +87,7 @@ class QuantileTransfer(Wrapper):
     metrics comparable, so that sources need not share the goal.
 
     Args:
-        sources: earlier tasks (``foretune.study.earlier.earlier("study.db:NAME")``), in this or another space
+        sources: earlier tasks (``foretune.earlier("study.db:NAME")``), in this or another space
             (see :func:`foretune.search.earlier.carried`).
         own: results of this task before its residuals are modelled.
         inner: proposes where no source says anything.

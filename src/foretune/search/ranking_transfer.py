@@ -137,7 +137,7 @@ class RankingTransfer(Wrapper):
     With no result yet, all sources weigh the same. Sources that mislead lose their weight within a few trials.
 
     Args:
-        sources: earlier tasks (``foretune.study.earlier.earlier("study.db:NAME")``), in this or another space
+        sources: earlier tasks (``foretune.earlier("study.db:NAME")``), in this or another space
             (see :func:`foretune.search.earlier.carried`).
         inner: proposes where no source says anything.
 

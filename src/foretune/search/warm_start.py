@@ -34,7 +34,7 @@ class WarmStart(Wrapper):
     first event, so that the search does not change when the earlier store does.
 
     Args:
-        sources: earlier studies (``foretune.study.earlier.earlier("study.db:NAME")``).
+        sources: earlier studies (``foretune.earlier("study.db:NAME")``).
         first: how many of the best earlier configs are trained again before anything else.
         inner: goes on from there.
     """

@@ -26,6 +26,9 @@ def earlier(source: Any, most: int = MOST) -> Earlier:
         source: ``"study.db"`` or ``"study.db:NAME"``, a Study, a Result, a History, or an Earlier.
         most: results that are kept at most; the best half, the rest spread over the ranks.
 
+    Returns:
+        What ``warm_from`` and the ``sources`` of a sampler take; a study's address will do for ``warm_from``.
+
     Raises:
         StoreError, UnknownNameError: there is no such store or study, or several and none is named.
         ArgumentTypeError: it is none of these.
