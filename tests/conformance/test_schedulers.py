@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,6 +121,21 @@ class LooksAtIdentity(Broken):
     def next(self, problem, history, key):
         action = super().next(problem, history, key)
         return dataclasses.replace(action, reason=f"seen in {id(history)}")
+
+
+class IgnoresConstraints(Broken):
+    def next(self, problem, history, key):
+        blind = copy.copy(history)
+        blind.problem, blind._rungs = dataclasses.replace(problem, constraints=()), {}
+        return super().next(problem, blind, key)
+
+
+def test_suite_catches_schedulers_that_ignore_constraints() -> None:
+    """Negative control: it keeps the laws without constraints, and fails where there are any."""
+    assert all(drive_all(IgnoresConstraints()))
+    SchedulerSuite().test_feasibility_comes_first(Broken())
+    with pytest.raises(AssertionError, match=r"among the best|feasibility first"):
+        SchedulerSuite().test_feasibility_comes_first(IgnoresConstraints())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from foretune.schedule.scheduler import Action, Rung, Scheduler, Verdict
 from foretune.schedule.standing import halvings, ordinal
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import BROKEN
 from foretune.trial.trial import Trial
 
 __entry__ = "AshaStopping"
@@ -28,7 +29,8 @@ class AshaStopping(Scheduler):
     Each trial is sent to ``steps.high``. When it reports at a rung (the first report at or after its
     step), n trials have been there so far, this one included: it is stopped unless it is among the
     best floor(n / eta). While n < eta there is nothing to compare with, and it goes on. A diverged
-    trial (+inf) is stopped at its next rung. Judging costs O(n) at a rung, O(rungs) elsewhere.
+    trial (+inf) is stopped at its next rung; one that breaks a constraint comes after
+    all that keep them. Judging costs O(n) at a rung, O(rungs) elsewhere.
 
     Args:
         eta: of eta trials at a rung, one goes on (greater than 1; need not be whole).
@@ -75,7 +77,7 @@ class AshaStopping(Scheduler):
                 continue
             if loss == math.inf:
                 return Verdict("stop", f"diverged before step {step:g}")
-            mine = (loss, trial.number)
+            mine = (history.rung(step).get(trial.number, loss), trial.number)
             others = [(x, n) for n, x in history.rung(step).items() if n != trial.number]
             n, rank = len(others) + 1, sum(o < mine for o in others)
             best = math.floor(n / self.eta)
@@ -83,7 +85,8 @@ class AshaStopping(Scheduler):
             if n < self.eta:
                 word += f": fewer than {self.eta:g} to compare with"
             elif rank >= best:
-                return Verdict("stop", f"{word}: not among the best {best}")
+                broken = ", and breaks a constraint" if BROKEN <= mine[0] < math.inf else ""
+                return Verdict("stop", f"{word}: not among the best {best}{broken}")
         return Verdict("go", word)
 
     def plan(self, problem: Problem, trials: int | None = None) -> Sequence[Rung]:

@@ -12,6 +12,7 @@ from foretune.base import check
 from foretune.base.key import Key
 from foretune.schedule.full import Full
 from foretune.schedule.scheduler import Action, Rung, Scheduler, Start
+from foretune.trial.feasibility import feasible_first
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 from foretune.trial.trial import COMPLETE
@@ -22,8 +23,12 @@ __entry__ = "Boss"
 
 
 def pool(history: History, top: int) -> list[int]:
-    """Return the numbers of the ``top`` best complete trials, best first; ties by number."""
-    known = [(history.loss(n), n) for n in history.numbers(COMPLETE)]
+    """Return the numbers of the ``top`` best complete trials, best first; ties by number.
+
+    Those that break a constraint come after all that keep them.
+    """
+    seen = feasible_first(history)
+    known = [(seen.loss(n), n) for n in history.numbers(COMPLETE)]
     return [n for loss, n in sorted(known) if np.isfinite(loss)][:top]
 
 

@@ -15,6 +15,7 @@ from foretune.schedule.full import Full
 from foretune.schedule.scheduler import Action, Rung, Scheduler, Verdict
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import BROKEN
 from foretune.trial.trial import Trial
 
 __entry__ = "MedianStopping"
@@ -28,7 +29,8 @@ class MedianStopping(Scheduler):
         best_i(t) > median over j of mean{loss_j(s) : s <= t},    j the other trials that came to t
 
     Every trial is sent to ``steps.high``. The best trial of a step always goes on. A diverged trial
-    (+inf) is stopped as soon as others are there to compare with. A report costs O(reports so far).
+    (+inf) is stopped as soon as others are there to compare with. A trial that breaks a constraint at step t has
+    the loss there, and the average, of one that is worse than all that keep them. A report costs O(reports so far).
 
     Args:
         least: how many other trials must have come to a step before anyone is stopped there.
@@ -69,17 +71,31 @@ class MedianStopping(Scheduler):
         others = {n: x for n, x in history.rung(at).items() if n != trial.number}
         if len(others) < self.least:
             return Verdict("go", f"{len(others)} others at step {at:g}: {self.least} are needed")
-        loss = History.loss_of(trial.values[metric], problem.goal.sign)
+        loss = history.rung(at).get(trial.number, History.loss_of(trial.values[metric], problem.goal.sign))
         if loss < min(others.values()):
             return Verdict("go", f"the best of {len(others) + 1} at step {at:g}")
         averages = []
-        for number in others:
+        for number, there in others.items():
+            if (
+                BROKEN <= there < math.inf
+            ):  # it breaks a constraint there: worse on average, too, than all that do not
+                averages.append(there)
+                continue
             steps, losses = history.curve(number)
             known = losses[: max(1, bisect.bisect_right(steps, at))]
             averages.append(math.inf if math.inf in known else math.fsum(known) / len(known))
         middle = statistics.median(averages)
-        best = min(history.curve(trial.number)[1])
-        sign = problem.goal.sign
+        if BROKEN <= loss < math.inf:
+            behind = sum(x < loss for x in others.values())
+            said = (
+                f"it breaks a constraint at step {at:g}, and {behind} of {len(others)} others are before it"
+            )
+            return Verdict("stop" if loss > middle else "go", said)
+        best, sign = min(history.curve(trial.number)[1]), problem.goal.sign
+        if BROKEN / 4 <= middle < math.inf:  # a median of an even number is between two
+            return Verdict(
+                "go", f"it keeps the constraints at step {at:g}, as half of {len(others)} others do not"
+            )
         said = f"its best, {sign * best:.4g}, against {sign * middle:.4g}, the median of {len(others)} at step {at:g}"
         if best == math.inf or best > middle:
             return Verdict("stop", said)

@@ -79,7 +79,8 @@ class Patience(Scheduler):
         if waited < self.reports:
             return Verdict("go", f"{said}: {self.reports} are allowed")
         others = [x for n, x in history.rung(at).items() if n != trial.number]
-        if losses[-1] < math.inf and all(losses[-1] < x for x in others):
+        mine = history.rung(at).get(trial.number, losses[-1])
+        if mine < math.inf and all(mine < x for x in others):
             return Verdict("go", f"{said}, but the best of {len(others) + 1} at step {at:g}")
         if self.inner is not None:
             judge: Scheduler = registry.lookup("foretune.schedule", "scheduler", self.inner)()

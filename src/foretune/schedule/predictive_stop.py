@@ -20,6 +20,7 @@ from foretune.schedule.full import Full
 from foretune.schedule.scheduler import Action, Rung, Scheduler, Verdict
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import BROKEN
 from foretune.trial.trial import Trial
 
 __entry__ = "PredictiveStop"
@@ -116,8 +117,13 @@ class PredictiveStop(Scheduler):
         if len(curve) > self.least and not self._due([step for step, _ in curve]):
             return Verdict("go", f"not judged at each report: next at {self.every:g} times the steps")
         others = [x for number, x in history.rung(trial.step).items() if number != trial.number]
-        if all(loss < x for x in others):
+        mine = history.rung(trial.step).get(trial.number, loss)
+        if all(mine < x for x in others):
             return Verdict("go", f"the best of {len(others) + 1} at step {trial.step:g}")
+        if math.inf > mine >= BROKEN > history.rung(trial.step).get(incumbent, math.inf):
+            return Verdict(
+                "stop", f"it breaks a constraint at step {trial.step:g}, where trial {incumbent} kept all"
+            )
         steps, losses = zip(*curve, strict=True)
         if min(losses) == max(losses) and trial.step < high / 2:
             return Verdict("go", f"constant so far, which foretells nothing before step {high / 2:g}")

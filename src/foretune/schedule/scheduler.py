@@ -111,6 +111,8 @@ class Scheduler(ABC):
         With a finite budget every path ends in ``Done``.
         ``Wait`` only while a trial is running.
         At each promotion the trial is among the best floor(n / eta) of its rung at that moment.
+        Feasibility first: a trial that is known at a rung to break a constraint goes on only where none that
+        keeps them waits there. ``History.rung`` ranks so; what is reported at the end alone changes nothing.
 
     Tags: ``judges`` reads reports between plans (the engine then consults ``judge`` at each report;
     other schedulers are consulted only when a plan's ``until`` is reached), ``multi-fidelity`` (it

@@ -2,7 +2,8 @@
 
 A memo of a pure function of the history, never a state of its own: built afresh or followed event by
 event, it answers the same. Failed trials, and trials that ended a plan without a loss, stand in the
-rung that they were sent to with a loss of +inf: behind all others, yet counted.
+rung that they were sent to with a loss of +inf: behind all others, yet counted. Before them come trials that
+are known there to break a constraint, as ``History.rung`` has it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from foretune.schedule.full import Full
 from foretune.schedule.scheduler import Action, Rung, Scheduler, Verdict
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.ranked import BROKEN
 from foretune.trial.trial import COMPLETE, Trial
 
 __entry__ = "Wilcoxon"
@@ -41,8 +42,10 @@ class Wilcoxon(Scheduler):
     Step i of a trial is instance i, the same one in every trial, and the trial reports its loss on it. The
     trial is compared, over the instances that both have seen, with the complete trial of the best mean;
     it is stopped if its mean there is worse and a one-sided Wilcoxon signed-rank test says so. The best
-    of a step goes on. ``steps`` is the number of instances. Give the mean as the result (what the
-    function returns, or a metric of its own), and the instances' losses under ``metric``.
+    of a step goes on. Only trials that keep all constraints are compared with, if there are any; a trial that
+    breaks one at a step where such a trial kept them is stopped. ``steps`` is the number of instances. Give the
+    mean as the result (what the function returns, or a metric of its own), and the instances' losses under
+    ``metric``.
 
     Args:
         threshold: p-value under which a trial is stopped, in (0, 1). The test is repeated at each
@@ -91,7 +94,11 @@ class Wilcoxon(Scheduler):
             return Verdict("go", "all instances have been seen")
         mine = self._instances(problem, trial)
         rival: tuple[float, int, Mapping[float, float]] | None = None
-        for number in history.numbers(COMPLETE):
+        complete = history.numbers(COMPLETE)
+        if problem.constraints:
+            feasible = history.feasible
+            complete = [n for n in complete if feasible[n]] or complete
+        for number in complete:
             theirs = self._instances(problem, history[number])
             common = [s for s in mine if s in theirs]
             if len(common) < self.least:
@@ -105,6 +112,10 @@ class Wilcoxon(Scheduler):
         own = math.fsum(mine[s] for s in theirs) / len(theirs)
         others = [x for n, x in history.rung(at).items() if n != trial.number]
         last = history.rung(at).get(trial.number, math.inf)
+        if math.inf > last >= BROKEN > history.rung(at).get(number, math.inf):
+            return Verdict(
+                "stop", f"it breaks a constraint at instance {at:g}, where trial {number} kept all"
+            )
         p = worse([mine[s] for s in theirs], list(theirs.values()))
         sign = problem.goal.sign
         said = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 from foretune.base.key import Key
+from foretune.search.feasible import shown
 from foretune.search.sampler import Proposal, Sampler
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
@@ -62,5 +63,5 @@ class Auto(Sampler[None]):
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
         sampler, why = self.choice(problem, len(history))
-        found = sampler.ask(problem, sampler.init(problem), history, n, key)
+        found = sampler.ask(problem, sampler.init(problem), shown(sampler, history), n, key)
         return [replace(p, reason=f"{why}: {p.reason}") for p in found]

@@ -33,6 +33,7 @@ from foretune.schedule.scheduler import Action, Done, Resume, Scheduler, Start, 
 from foretune.space.domain import Float
 from foretune.space.fidelity import Fidelity
 from foretune.space.space import Space
+from foretune.trial.constraint import Constraint
 from foretune.trial.event import Event
 from foretune.trial.goal import Goal
 from foretune.trial.history import History
@@ -41,6 +42,7 @@ from foretune.trial.trial import COMPLETE, FAILED, PAUSED, RUNNING, WAITING, Pla
 
 __all__ = ["Drive", "SchedulerSuite", "Weather", "weathers"]
 
+WORSE = 1e6  # losses of trials that break a constraint begin here: those of the suite are below 3
 _SPACE = Space({"x": Float(0.0, 1.0)})
 
 
@@ -60,6 +62,7 @@ class Weather:
         levels: losses are rounded to this many values, which makes ties; 0 for none.
         queued: how many configs the user adds before the study begins.
         direction: of the goal.
+        breaking: probability that a trial breaks a constraint from some step on; with 0 there is none.
     """
 
     seed: int
@@ -75,6 +78,7 @@ class Weather:
     levels: int = 0
     queued: int = 0
     direction: str = "min"
+    breaking: float = 0.0
 
     @property
     def calm(self) -> bool:
@@ -89,6 +93,7 @@ class Weather:
             Fidelity(self.high, self.low),
             Key.of(self.seed),
             self.trials if self.known else None,
+            (Constraint("memory", "<=", 1.0),) if self.breaking else (),
         )
 
 
@@ -212,6 +217,8 @@ class Drive:
             return
         value = self._value(number, step)
         values: dict[str, Any] = {"time": 1.0} if value is None else {"loss": value}
+        if w.breaking:
+            values["memory"] = self._memory(number, step)
         self._emit("report", number, step=step, values=values, seconds=self._now)
         trial = self.history[number]
         if step >= trial.plan.until:
@@ -244,6 +251,15 @@ class Drive:
             loss = math.floor(loss * w.levels) / w.levels
         return loss if w.direction == "min" else -loss
 
+    def _memory(self, number: int, step: float) -> float:
+        """Return the trial's metric that is bounded by 1."""
+        breaks, since, much = self.problem.key.fold("memory", number).generator().random(3)
+        return (
+            1.5 + float(much)
+            if breaks < self.weather.breaking and step > since * self.problem.steps.high
+            else 0.5
+        )
+
     def _emit(self, kind: str, number: int, **data: Any) -> None:
         event = Event(kind, number, self._now, data)
         self.log.append(event)
@@ -271,6 +287,7 @@ class Drive:
                 assert action.plan.bracket == trial.plan.bracket, "a promotion keeps the bracket"
                 if "multi-fidelity" in self.scheduler.tags and hasattr(self.scheduler, "eta"):
                     self._check_promotion(trial)
+                self._check_feasibility(trial)
 
     def _check_plan(self, plan: Plan) -> None:
         high = self.problem.steps.high
@@ -287,7 +304,7 @@ class Drive:
             if other.plan.bracket != bracket or (other.state == WAITING and other.plan.until <= 0):
                 continue
             settled = other.state not in (RUNNING, WAITING)
-            loss = _loss_at(other, step, self.problem.goal)
+            loss = _loss_at(other, step, self.problem)
             if settled and other.state == FAILED and other.plan.until == step:
                 loss = math.inf
             if math.isnan(loss) and settled and other.plan.until >= step:
@@ -295,7 +312,7 @@ class Drive:
             if not math.isnan(loss):
                 losses.append(loss)
             elif settled:
-                there = _loss_at(other, other.plan.until, self.problem.goal)
+                there = _loss_at(other, other.plan.until, self.problem)
                 empty += other.state == FAILED or not math.isfinite(there)
             if other.number == trial.number:
                 mine = loss
@@ -306,10 +323,22 @@ class Drive:
             f"{place} of {len(losses)} at step {step:g}, with eta {eta:g}"
         )
 
+    def _check_feasibility(self, trial: Trial) -> None:
+        """What breaks a constraint goes on only where no trial that keeps them waits with it."""
+        step, bracket = trial.plan.until, trial.plan.bracket
+        if not WORSE <= _loss_at(trial, step, self.problem) < math.inf:
+            return
+        for other in self.history:
+            waits = other.state == PAUSED and other.plan.until == step and other.plan.bracket == bracket
+            assert not (waits and _loss_at(other, step, self.problem) < WORSE), (
+                f"feasibility first: trial {trial.number} breaks a constraint at step {step:g} and goes on, while "
+                f"trial {other.number}, which keeps them, waits there"
+            )
+
     def _check_verdict(self, trial: Trial, word: str) -> None:
         if word == "stop" and trial.reports and self.weather.calm:
-            mine = _loss_at(trial, trial.step, self.problem.goal)
-            others = [_loss_at(t, trial.step, self.problem.goal) for t in self.history if t is not trial]
+            mine = _loss_at(trial, trial.step, self.problem)
+            others = [_loss_at(t, trial.step, self.problem) for t in self.history if t is not trial]
             assert any(x <= mine for x in others if not math.isnan(x)), "the best of a rung is not stopped"
 
     def _check_pure(self, action: Action, key: Key) -> None:
@@ -335,11 +364,18 @@ class Drive:
         return count
 
 
-def _loss_at(trial: Trial, step: float, goal: Goal) -> float:
-    """Return the loss of the first report at or after a step; NaN if there is none."""
+def _loss_at(trial: Trial, step: float, problem: Problem) -> float:
+    """Return the loss of the first report at or after a step; NaN if there is none.
+
+    That of a trial which breaks a constraint, as far as is known there, is raised above all that do not.
+    """
+    known: dict[str, float] = {}
     for report in trial.reports:
-        if report.step >= step and goal.metric in report.values:
-            return History.loss_of(report.values[goal.metric], goal.sign)
+        known.update(report.values)
+        if report.step >= step and problem.goal.metric in report.values:
+            loss = History.loss_of(report.values[problem.goal.metric], problem.goal.sign)
+            broken = sum(max(0.0, c.violation(known.get(c.metric))) for c in problem.constraints)
+            return loss if not broken > 0.0 or math.isinf(loss) else WORSE * (1.0 + broken)
     return math.nan
 
 
@@ -359,6 +395,12 @@ class SchedulerSuite:
             assert drive.done
             assert drive.history.count(RUNNING) == 0
             assert len(drive.history) <= weather.trials
+
+    def test_feasibility_comes_first(self, scheduler: Scheduler) -> None:
+        """All laws hold where trials break a constraint on the way: those that keep it go on before them."""
+        for weather in weathers(self.studies // 2, seed=1):
+            drive = Drive(scheduler, replace(weather, breaking=0.5)).run()
+            assert drive.done
 
     def test_a_lone_trial_and_a_single_rung_work(self, scheduler: Scheduler) -> None:
         """One trial, one worker, or steps.low equal to steps.high are studies like any other."""

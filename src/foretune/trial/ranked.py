@@ -9,9 +9,8 @@ from foretune.trial.constraint import Constraint
 
 __all__ = ["BROKEN", "excess", "ranked"]
 
-# Losses of trials that break a constraint begin here: what is compared with them is taken to lie below. Its square
-# root of the largest float leaves room for sums and differences.
-BROKEN = 1e150
+# Losses of trials that break a constraint begin here, where losses hardly ever are; there is room for their sums.
+BROKEN = 1e300
 LEAST = 1e-12  # what counts as broken by the smallest violation
 
 
