@@ -181,7 +181,7 @@ def test_a_sampler_of_one_goal_says_so_where_there_are_several(tmp_path: Any) ->
     call("nsga2", 3)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "differential_evolution", "user_prior:tpe", "batched:tpe"])
+@pytest.mark.parametrize("sampler", ["tpe", "differential_evolution", "deduplicated:tpe", "batched:tpe"])
 def test_a_sampler_that_knows_nothing_of_constraints_is_led_by_them(sampler: str) -> None:
     """Losses fall towards where the bound is broken; yet of the last n = 20 of 60 trials k = 8 keep it.
 
