@@ -13,7 +13,7 @@ from foretune.base.errors import ArgumentError, UnknownNameError
 from foretune.base.key import Key
 from foretune.numeric import pareto
 from foretune.search import make
-from foretune.search.carbs import Carbs, around, moves, scaling_fits
+from foretune.search.carbs import Carbs, _log_density, around, moves, scaling_fits
 from foretune.search.modelled import encoded
 from foretune.trial import Event, History, Problem
 
@@ -130,3 +130,25 @@ def test_wrong_options_are_refused() -> None:
     """A radius of nothing is refused."""
     with pytest.raises(ArgumentError, match="radius"):
         Carbs(radius=0.0)
+
+
+def test_moves_in_many_columns_stay_inside() -> None:
+    """In a thousand columns some coordinate always leaves the cube: it is drawn again, and few end at a face."""
+    space = ft.Space({f"x{i}": ft.Float(0, 1) for i in range(1000)})
+    centre = np.linspace(0.02, 0.98, 1000)[None]
+    rows = around(encoded(space), centre, moves(space, 0.3), 200, np.random.default_rng(0))
+    assert rows.shape == (200, 1000)
+    assert ((rows >= 0.0) & (rows <= 1.0)).all()
+    assert np.mean((rows == 0.0) | (rows == 1.0)) < 0.002
+    # each column is the normal around its centre, cut to the cube: near an end its mean moves inwards
+    assert rows[:, 500].mean() == pytest.approx(0.5, abs=0.1)
+    assert rows[:, 0].mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_density_is_that_of_the_nearest_origin() -> None:
+    """As summed column by column; inactive columns count as the middle."""
+    rng = np.random.default_rng(0)
+    rows, origins, step = rng.random((30, 7)), rng.random((4, 7)), rng.uniform(0.1, 0.9, 7)
+    rows[3, 2] = np.nan
+    gap = (np.nan_to_num(rows, nan=0.5)[:, None] - origins[None]) / step
+    assert _log_density(rows, origins, step) == pytest.approx(-0.5 * (gap**2).sum(axis=2).min(axis=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, NamedTuple, final
 
 import numpy as np
@@ -35,6 +36,7 @@ __entry__ = "Carbs"
 Array = NDArray[np.float64]
 
 CELLS = 2_000_000  # candidates times columns at most: a bound on an ask's work in many dimensions
+REDRAWS = 8  # times that a coordinate outside of the cube is drawn again, before it goes to the face
 REDRAWN = 0.3  # chance that a candidate draws a category anew
 FEWEST = 3  # trials that a model, or a law, needs
 
@@ -136,8 +138,9 @@ class Carbs(Sampler[None]):
         rng = key.fold("carbs", "centre").generator()
         skipped = len(history)  # a draw for each trial, so that a failed one is not drawn again
         rows = around(enc, middle, moves(space, self.radius), skipped + 64 + n, rng)[skipped:]
-        stream = [space.default()] if not skipped else []
-        picked = pick(history, [*stream, *space.decode(rows)], n, avoid=[t.config for t in history])
+        first = [space.default()] if not skipped else []
+        stream = chain(first, (space.decode(row[None])[0] for row in rows))
+        picked = pick(history, stream, n, avoid=[t.config for t in history])
         found = [Proposal(c, note or "around the search centre") for c, note in picked]
         # a narrow normal may hold too few different configs of a discrete space
         return found + (first_design(problem, history, n - len(found), found) if len(found) < n else [])
@@ -226,29 +229,27 @@ def moves(space: Space, radius: float) -> Array:
 def around(enc: Encoding, origins: Array, step: Array, n: int, rng: np.random.Generator) -> Array:
     """Draw ``n`` legal rows around origins (k, d), no NaN among these: (n, d)."""
     origins = np.where(np.isnan(origins), 0.5, origins)
-    rows = np.empty((0, origins.shape[1]))
-    for _ in range(4):  # what leaves the cube is drawn again, a few times
-        drawn = origins[rng.integers(len(origins), size=n)] + step * rng.standard_normal((n, len(step)))
-        category = (np.array(enc.levels) > 0) & np.ones(n, dtype=bool)[:, None]
-        fresh = rng.random(drawn.shape)
-        keep = origins[rng.integers(len(origins), size=n)]
-        anew = rng.random(drawn.shape) < REDRAWN
-        drawn = np.where(category, np.where(anew, fresh, keep), drawn)
-        inside = ((drawn >= 0.0) & (drawn <= 1.0)).all(axis=1)
-        rows = np.concatenate([rows, drawn[inside]])
-        if len(rows) >= n:
-            break
-        last = drawn
-    if len(rows) < n:
-        rows = np.concatenate([rows, np.clip(last, 0.0, 1.0)])
-    return enc.snap(rows[:n])
+    centre = origins[rng.integers(len(origins), size=n)]
+    rows = centre + step * rng.standard_normal(centre.shape)
+    i, j = np.nonzero((rows < 0.0) | (rows > 1.0))
+    for _ in range(REDRAWS):  # coordinates that leave the cube: of many columns some always do
+        drawn = centre[i, j] + step[j] * rng.standard_normal(len(i))
+        rows[i, j] = drawn
+        out = (drawn < 0.0) | (drawn > 1.0)
+        i, j = i[out], j[out]
+    category = np.flatnonzero(np.array(enc.levels) > 0)
+    if len(category):
+        shape = (n, len(category))
+        anew = rng.random(shape) < REDRAWN
+        rows[:, category] = np.where(anew, rng.random(shape), centre[:, category])
+    return enc.snap(np.clip(rows, 0.0, 1.0))
 
 
 def _log_density(rows: Array, origins: Array, step: Array) -> Array:
     """Log of the nearest origin's normal, up to a constant: distances in standard deviations."""
-    filled = np.where(np.isnan(rows), 0.5, rows)
-    gap = (filled[:, None, :] - origins[None, :, :]) / step
-    return np.asarray(-0.5 * (gap**2).sum(axis=2).min(axis=1))
+    a, b = np.where(np.isnan(rows), 0.5, rows) / step, origins / step
+    gap = (a * a).sum(axis=1)[:, None] - 2.0 * (a @ b.T) + (b * b).sum(axis=1)
+    return np.asarray(-0.5 * np.maximum(gap, 0.0).min(axis=1))
 
 
 def _last(data: Observations) -> Observations:
