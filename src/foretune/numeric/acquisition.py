@@ -15,6 +15,7 @@ from foretune.base.lazy import require
 
 __all__ = [
     "lcb", "lcb_gradient", "log_cdf", "log_ei", "log_ei_gradient", "log_h", "log_kept", "log_kept_gradient",
+    "log_noisy_ei",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -69,6 +70,34 @@ def log_ei_gradient(
     d_sd = d_variance / (2.0 * sd[:, None])
     d_z = (-d_mean - z[:, None] * d_sd) / sd[:, None]
     return np.log(sd) + value, d_sd / sd[:, None] + slope[:, None] * d_z
+
+
+def log_noisy_ei(means: Array, variance: Array, best: Array) -> tuple[Array, Array, Array]:
+    """Return the log of EI averaged over draws, and its derivatives by each draw's mean and by the variance.
+
+    Under noise neither the best value nor its place is known. Each draw has an incumbent of its own, and a point
+    beside it is worth what it adds to it in the same draw, which is little: repeating the incumbent does not pay.
+
+    Args:
+        means: (m, s) mean of each draw.
+        variance: (m,) variance, common to all draws.
+        best: (s,) least value of each draw at what was tried.
+
+    Returns:
+        (m,), (m, s), (m,).
+
+    Source: Constrained Bayesian Optimization with Noisy Experiments
+    """
+    sd = np.sqrt(variance)[:, None]
+    z = (best - means) / sd
+    logs, slope = (part.reshape(z.shape) for part in log_h(z.ravel()))
+    top = logs.max(axis=1, keepdims=True)
+    share = np.exp(logs - top)
+    total = share.sum(axis=1, keepdims=True)
+    share /= total
+    value = np.log(sd[:, 0]) + top[:, 0] + np.log(total[:, 0] / means.shape[1])
+    by_variance = (share * (1.0 - z * slope)).sum(axis=1) / (2.0 * variance)
+    return value, -share * slope / sd, by_variance
 
 
 def log_kept(mean: Array, variance: Array, bound: float) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from foretune.base.lazy import require
 from foretune.numeric.kernel import Columns, profile
 
-__all__ = ["Evidence", "Posterior", "bounds", "condition", "fit", "prior"]
+__all__ = ["Evidence", "Look", "Posterior", "bounds", "condition", "fit", "prior"]
 
 Array = NDArray[np.float64]
 
@@ -137,6 +137,26 @@ def fit(evidence: Evidence, starts: list[Array], iterations: int) -> tuple[float
     return climb(evidence, bounds(evidence.d), starts, iterations)
 
 
+class Look(NamedTuple):
+    """What predictions at rows are made of.
+
+    Attributes:
+        x: (m, d) the rows.
+        features: (m, p) scaled.
+        g: (m, n) slopes of the stationary part between rows and data, see ``kernel.profile``.
+        v: (m, n) covariances times the inverse of the Cholesky factor.
+        trend: (m, q).
+        k: (m, n) covariances between rows and data.
+    """
+
+    x: Array
+    features: Array
+    g: Array
+    v: Array
+    trend: Array
+    k: Array
+
+
 @final
 @dataclass(frozen=True)
 class Posterior:
@@ -152,20 +172,22 @@ class Posterior:
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance at rows ``x``: (m, d) -> (m,), (m,)."""
-        mean, variance, _ = self._predict(x)
+        mean, variance, _ = self.look(x)
         return mean, variance
 
     def joint(self, x: Array) -> tuple[Array, Array]:
         """Return the mean and the full covariance at rows ``x``: (m, d) -> (m,), (m, m)."""
-        mean, _, (f, _, v, trend) = self._predict(x)
+        mean, _, near = self.look(x)
         s, t, _ = np.exp(self.theta[self.columns.width :])
+        f, trend, v = near.features, near.trend, near.v
         square = (f * f).sum(1)
         r2 = np.maximum(square[:, None] + square - 2.0 * (f @ f.T), 0.0)
         np.fill_diagonal(r2, 0.0)
         own = s * profile(self.kind, r2)[0] + t * (trend @ trend.T) + MEAN_VARIANCE
         return mean, own - v @ v.T
 
-    def _predict(self, x: Array) -> tuple[Array, Array, tuple[Array, ...]]:
+    def look(self, x: Array) -> tuple[Array, Array, Look]:
+        """Return mean and variance at rows ``x``, and what their gradients need: (m,), (m,), the parts."""
         d = self.columns.width
         s, t, _ = np.exp(self.theta[d:])
         f, trend = self.columns.embed(x)
@@ -177,38 +199,46 @@ class Posterior:
         own = s + t * (trend * trend).sum(1) + MEAN_VARIANCE
         variance = np.maximum(own - (v * v).sum(1), 1e-12)
         mean: Array = k @ self.alpha
-        return mean, variance, (f, g, v, trend)
+        return mean, variance, Look(x, f, g, v, trend, k)
 
     def gradients(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """Return mean, variance and their gradients: (m,), (m,), (m, d), (m, d).
 
         The gradient with respect to a categorical or inactive column is zero.
         """
-        d = self.columns.width
-        mean, variance, (f, g, v, trend) = self._predict(x)
-        s, t, _ = np.exp(self.theta[d:])
-        scale = np.exp(-self.theta[:d])
-        u = v @ self.inverse  # (m, n): K^-1 k
-        real = self.columns.real & (x == x)
-        z = np.where(real, 2.0 * x - 1.0, 0.0)
-
-        def stationary(a: Array) -> Array:
-            # sum_i a_i dk_i/dx_j = -s / l_j sum_i a_i g_i (f_j - rows_ij), f scaled by 1 / l_j
-            b = a * g
-            inner: Array = b.sum(1)[:, None] * f[:, :d] - b @ self.rows[:, :d]
-            scaled: Array = -s * scale * inner
-            return scaled
-
-        def through(c: Array) -> Array:
-            # T_linear = z, T_quadratic = (3 z^2 - 1) / 2, z = 2 x - 1, all divided by sqrt(d)
-            out: Array = (2.0 * c[:, :d] + 6.0 * z * c[:, d : 2 * d]) / np.sqrt(d)
-            return out
-
-        d_mean = stationary(np.broadcast_to(self.alpha, u.shape)) + t * through(
-            np.broadcast_to(self.alpha @ self.trend, trend.shape)
+        mean, variance, near = self.look(x)
+        return (
+            mean,
+            variance,
+            self.slope(near, np.broadcast_to(self.alpha, near.k.shape)),
+            self.spread_slope(near),
         )
-        d_variance = -2.0 * stationary(u) + 2.0 * t * (through(trend) - through(u @ self.trend))
-        return mean, variance, np.where(real, d_mean, 0.0), np.where(real, d_variance, 0.0)
+
+    def slope(self, near: Look, a: Array) -> Array:
+        """Return the gradient of sum_i a_i k(x, x_i), each row with weights of its own: (m, n) -> (m, d)."""
+        d = self.columns.width
+        s, t, _ = np.exp(self.theta[d:])
+        b = a * near.g
+        # sum_i a_i dk_i/dx_j = -s / l_j sum_i a_i g_i (f_j - rows_ij), f scaled by 1 / l_j
+        inner = b.sum(1)[:, None] * near.features[:, :d] - b @ self.rows[:, :d]
+        found = -s * np.exp(-self.theta[:d]) * inner + t * self._through(near.x, a @ self.trend)
+        return np.where(self._real(near.x), found, 0.0)
+
+    def spread_slope(self, near: Look) -> Array:
+        """Return the gradient of the variance, (m, d)."""
+        t = np.exp(self.theta[self.columns.width + 1])
+        own = np.where(self._real(near.x), 2.0 * t * self._through(near.x, near.trend), 0.0)
+        return own - 2.0 * self.slope(near, near.v @ self.inverse)  # v K^-1/2 = K^-1 k
+
+    def _real(self, x: Array) -> NDArray[np.bool_]:
+        return np.asarray(self.columns.real & (x == x))
+
+    def _through(self, x: Array, c: Array) -> Array:
+        """Return the gradient of T(x) . c: T_linear = z, T_quadratic = (3 z^2 - 1) / 2, z = 2 x - 1, over sqrt(d)."""
+        d = self.columns.width
+        z = np.where(self._real(x), 2.0 * x - 1.0, 0.0)
+        out: Array = (2.0 * c[:, :d] + 6.0 * z * c[:, d : 2 * d]) / np.sqrt(d)
+        return out
 
 
 def factored(base: Array, noise: float, y: Array) -> tuple[Array, Array]:

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 FIRST = 3  # rows at the first checkpoint
 CHOICE_ROWS = 100  # rows that a choice of kernel and warp looks at, at most
 FIT_ROWS = 200  # rows that a fit of theta looks at, at most
-CHOICE_STEPS = 40  # L-BFGS iterations from each of the two starts
+CHOICE_STEPS = 40  # L-BFGS iterations from each of the three starts
 FIT_STEPS = 8  # L-BFGS iterations of the refit
 
 
@@ -42,6 +42,11 @@ class Surrogate:
     name: str
     x: Array  # (n, d)
     t: Array  # (n,) warped outputs
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise of warped outputs, which have unit variance."""
+        return float(np.exp(self.posterior.theta[-1]))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of the warped output at rows (m, d)."""
@@ -106,11 +111,12 @@ def representative(y: Array, most: int) -> NDArray[np.intp]:
 
 
 def starts(d: int) -> list[Array]:
-    """Return where a fit begins: the prior's mean, and a rougher function."""
+    """Return where a fit begins: the prior's mean, a rougher function, and a smooth one under noise."""
     mean, _ = prior(d)
-    rough = mean.copy()
+    rough, noisy = mean.copy(), mean.copy()
     rough[:d] = np.log(0.3) + 0.25 * np.log(max(d, 1))
-    return [mean, rough]
+    noisy[-1] = np.log(0.1)
+    return [mean, rough, noisy]
 
 
 @functools.lru_cache(maxsize=64)

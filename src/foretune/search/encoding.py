@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from foretune.space.domain import Choice, Constant, Int
+from foretune.space.domain import Choice, Constant, Int, Simplex
 from foretune.space.space import Space
 
 __all__ = ["Encoding", "encoding"]
@@ -17,6 +17,7 @@ __all__ = ["Encoding", "encoding"]
 Array = NDArray[np.float64]
 
 TABLE = 4096  # an int of more values is treated as real until it is decoded
+NOTHING = 1e-12  # what a simplex has left to divide, at most, where all is divided
 FEW = 32  # an int of at most so many values is moved level by level, a larger one by gradient
 
 
@@ -32,6 +33,7 @@ class Encoding:
         soft: per column: whether it is moved by gradient.
         steps: per column: number of levels of a column that is not soft, else 0.
         places: column -> centres of an int's values in the unit interval.
+        simplexes: columns of each simplex.
         parents: (child's columns, [(parent's column or -1, allowed cells)]), parents first.
     """
 
@@ -41,6 +43,7 @@ class Encoding:
     soft: NDArray[np.bool_]
     steps: NDArray[np.intp]
     places: Mapping[int, tuple[Array, Array]]
+    simplexes: tuple[slice, ...]
     parents: tuple[tuple[slice, tuple[tuple[int, NDArray[np.bool_]], ...]], ...]
     exact: bool
 
@@ -60,6 +63,11 @@ class Encoding:
         cell = {j: self.cells(out, j) for j in range(len(self.levels)) if self.levels[j] or j in self.places}
         for j, at in cell.items():
             out[:, j] = (at + 0.5) / self.levels[j] if self.levels[j] else self.places[j][0][at]
+        for columns in self.simplexes:
+            left, k = np.ones(len(out)), columns.stop - columns.start
+            for i, j in enumerate(range(columns.start, columns.stop)):
+                out[left <= NOTHING, j] = 0.0  # the shares before it leave nothing to divide
+                left *= (1.0 - np.clip(out[:, j], 0.0, 1.0)) ** (1.0 / (k - i))
         for columns, conditions in self.parents:
             active = np.ones(len(out), dtype=bool)
             for parent, allowed in conditions:
@@ -111,7 +119,7 @@ def encoding(space: Space) -> Encoding:
     optional = tuple(j for n in space.when for j in range(space.width)[space.columns[n]])
     return Encoding(
         space, tuple(levels), tuple(sorted(optional)), np.array(soft, dtype=bool), np.array(steps, dtype=int),
-        places, parents, exact,
+        places, tuple(space.columns[n] for n, d in space.items() if isinstance(d, Simplex)), parents, exact,
     )  # fmt: skip
 
 

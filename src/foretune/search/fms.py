@@ -118,7 +118,7 @@ class FMS(Sampler[None]):
             tensors in the order of the layers); it must give the same for the same trial. None: curves alone.
         probes: random inputs that are passed through a network to describe it.
         acquisition: "ei" (expected improvement) or "ucb" (confidence bound).
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that the model holds at most.
 
     Source: Improving Hyperparameter Optimization with Checkpointed Model Weights

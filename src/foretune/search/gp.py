@@ -18,8 +18,10 @@ from foretune.numeric.acquisition import (
     log_ei_gradient,
     log_kept,
     log_kept_gradient,
+    log_noisy_ei,
 )
 from foretune.numeric.candidates import Field, candidates
+from foretune.numeric.draws import Draws, draws
 from foretune.numeric.surrogate import Surrogate, representative, surrogate
 from foretune.numeric.trust_region import region
 from foretune.search.modelled import (
@@ -51,6 +53,8 @@ Array = NDArray[np.float64]
 CENTRES = 4  # best rows whose neighbourhoods are searched
 ACQUISITIONS = ("log_ei", "log_pi", "lcb", "thompson")
 REGIONS = ("all", "turbo")
+QUIET = 3e-3  # variance of the noise, in units of the losses', up to which the best predicted value counts as known
+DRAWN = 16  # draws of the process where it does not
 BETA = 2.0  # standard deviations below the mean, for the lower confidence bound
 
 
@@ -75,6 +79,25 @@ def improvement(model: Surrogate, frame: Frame, best: float, acquisition: str = 
     return value, gradient
 
 
+def noisy_improvement(drawn: Draws, frame: Frame, best: Array) -> Term:
+    """Return the log of the improvement to be expected in each draw over its own best, averaged, as a term.
+
+    Args:
+        drawn: draws of the process.
+        frame: how rows are made for it.
+        best: (s,) least value of each draw at what was tried.
+    """
+
+    def value(rows: Array) -> Array:
+        return log_noisy_ei(*drawn.predict(frame.lift(rows)), best)[0]
+
+    def gradient(rows: Array) -> tuple[Array, Array]:
+        v, g = drawn.gradients(frame.lift(rows), lambda means, variance: log_noisy_ei(means, variance, best))
+        return v, g[:, : rows.shape[1]]
+
+    return value, gradient
+
+
 @final
 @dataclass(frozen=True)
 class GP(Sampler[None]):
@@ -90,7 +113,7 @@ class GP(Sampler[None]):
     one thread.
 
     Args:
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that the model holds at most: the best half, the latest quarter, the rest spread
             over the ranks. It bounds the cost of an ask, which grows as its square.
         acquisition: "log_ei"; "log_pi", the log probability of improvement; "lcb", two standard deviations
@@ -101,6 +124,7 @@ class GP(Sampler[None]):
 
     Source: Vanilla Bayesian Optimization Performs Great in High Dimensions
     Source: Unexpected Improvements to Expected Improvement for Bayesian Optimization
+    Source: Constrained Bayesian Optimization with Noisy Experiments | improvement over draws' own best
     Source: Bayesian Optimization with Inequality Constraints | expected improvement times the probability of
         feasibility
     Source: Scalable Global Optimization via Local Bayesian Optimization | the option region
@@ -113,7 +137,8 @@ class GP(Sampler[None]):
         2. Outputs are warped (none, square root, log), whichever has the largest evidence.
         3. The kernel (squared exponential or Matern 5/2) is chosen by evidence too.
         4. Improvement is counted from the best posterior mean at a tried config, not from the best
-           observed value: a lucky noisy result does not stand in the way.
+           observed value: a lucky noisy result does not stand in the way. Where the learned noise matters, draws
+           of the process have each an incumbent of their own, and expected improvement is averaged over them.
         5. While no trial keeps all constraints, the expected improvement is that of the sum of what is
            broken, each constraint's excess squashed and scaled by its median.
         6. A restart of the trust region keeps what was learned before in the model.
@@ -180,7 +205,16 @@ class GP(Sampler[None]):
             order = np.argsort(ranked, kind="stable")
             rng = key.fold("gp", i).generator()
             best = float(mean[order[0]])
-            terms = [improvement(model, frame, best, self.acquisition)] if kept.any() else []
+            if not kept.any():
+                terms = []
+            elif self.acquisition == "log_ei" and fitted.noise > QUIET:
+                tried = rows[recent] if recent.any() else rows
+                if not problem.constraints:  # else it is not known whether what is pending keeps them
+                    tried = np.concatenate([tried, pending])
+                drawn = draws(fitted, awaited, rng.standard_normal((DRAWN, len(rows) + len(awaited))))
+                terms = [noisy_improvement(drawn, frame, drawn.predict(frame.lift(tried))[0].min(axis=0))]
+            else:
+                terms = [improvement(model, frame, best, self.acquisition)]
             if bounds is not None and (terms or bounds.total is None):
                 terms.append((bounds.log_probability, bounds.gradient))
             elif bounds is not None and bounds.total is not None:

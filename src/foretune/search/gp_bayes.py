@@ -123,7 +123,7 @@ class GPBayes(Sampler[None]):
         draws: hyperparameters that are averaged over.
         warmup: iterations of Hamiltonian Monte Carlo before them, of each of four chains.
         kernel: "matern52" or "rbf".
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that the model holds at most.
 
     Source: Approximate Inference for Fully Bayesian Gaussian Process Regression

@@ -56,7 +56,7 @@ class GPPareto(Sampler[None]):
     is ``gp``.
 
     Args:
-        initial: trials before the models speak; None: min(10, width + 1), at least 4.
+        initial: trials before the models speak; None: min(6, width + 1), at least 4.
         most: losses that a model holds at most.
         reference: one value a goal, in the goal's own sign, that results shall beat. None: chosen anew
             at each ask, a tenth beyond the worst of the front or the upper quartile of all results,

@@ -147,7 +147,7 @@ class GPThinned(Sampler[None]):
             from their nearest neighbours is cut back to that distance.
         cap: None, or the largest signal variance of the (standardised) losses, kept by a barrier.
         barrier: weight of the barrier.
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that predictions use at most.
 
     Source: Adaptive Pruning for Increased Robustness and Reduced Computational Overhead in Gaussian Process Accelerated Saddle Point Searches

@@ -109,7 +109,7 @@ def ask(
 
     Args:
         word: the sampler's name, which its randomness hangs on.
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that the model is given at most.
         build: makes the model.
     """

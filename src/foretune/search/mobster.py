@@ -138,7 +138,7 @@ class Mobster(Sampler[None]):
     sequential expected improvement. Failures count as the worst finite loss at full length.
 
     Args:
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         fantasies: joint draws of what is pending, at least 1.
         eta: of the scheduler; tells at which rung a trial that runs without pause is compared next.
         most: losses that the model holds at most.

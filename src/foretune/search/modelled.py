@@ -98,8 +98,8 @@ def first_design(
 
 
 def design_size(initial: int | None, width: int) -> int:
-    """Return how many trials precede the model: ``initial``, or min(10, width + 1), at least 4."""
-    return initial or max(4, min(10, width + 1))
+    """Return how many trials precede the model: ``initial``, or min(6, width + 1), at least 4."""
+    return initial or max(4, min(6, width + 1))
 
 
 def begun(

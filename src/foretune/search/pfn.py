@@ -96,7 +96,7 @@ class PFNSearch(Sampler[None]):
     apart by their place only. Partial runs take part through the step as a column.
 
     Args:
-        initial: trials before the model speaks; None: min(10, width + 1), at least 4.
+        initial: trials before the model speaks; None: min(6, width + 1), at least 4.
         most: losses that the network is shown, at most; it was trained with up to 80.
 
     Source: Transformers Can Do Bayesian Inference
