@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import foretune as ft
+from foretune.schedule import names as scheduler_names
 from foretune.search import make, names
 
 SPACE = ft.Space(
@@ -49,3 +50,19 @@ def test_predictions_name_the_metric(name: str, options: dict[str, Any], words: 
     """What is predicted or held is said as a value of the metric."""
     result = ft.tune(train, SPACE, goal="max accuracy", sampler=make(name, **options), budget=13, seed=1)
     assert re.search(words, result.history[12].origin.reason), result.history[12].origin.reason
+
+
+@pytest.mark.parametrize("name", scheduler_names())
+def test_reasons_of_schedulers_speak_in_the_goals_own_sign(name: str) -> None:
+    """What a scheduler says of a positive accuracy has no negative number, and speaks of no loss."""
+
+    def learn(config: Mapping[str, Any], run: Any) -> None:
+        for step in range(run.start, run.until):
+            run.report(step + 1, accuracy=70 + 10 * config["x"] + step)
+
+    found = ft.tune(
+        learn, SPACE, goal="max accuracy", sampler="random", scheduler=name, steps=9, budget="12 trials"
+    )
+    said = [e.data["reason"] for e in found.study.store.read("study") if "reason" in e.data]
+    assert len(said) > 12
+    assert [r for r in said if NEGATIVE.search(r) or "loss" in r] == []
