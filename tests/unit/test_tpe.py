@@ -150,10 +150,21 @@ def test_nothing_is_tried_twice_in_a_discrete_space() -> None:
 
 
 def test_lost_trials_are_forgotten() -> None:
-    """Of the latest trials each pending one counts fully; 20 that were lost 100 trials ago hardly count."""
-    assert lateness(np.arange(92, 100), 100).tolist() == [1.0] * 8
-    assert lateness(np.append(np.arange(20, 40), 139), 140).max() == 1.0
-    assert lateness(np.append(np.arange(20, 40), 139), 140)[:20].max() < 0.05
+    """Of the latest trials each pending one counts fully; what many others have overtaken hardly counts.
+
+    How many are many, the trials that settled say: 8 workers whose trials take different times overtake each other.
+    """
+    order = np.arange(92)
+    assert lateness(order, np.arange(92, 100), 100).tolist() == [1.0] * 8
+    gone = np.append(np.arange(20, 40), 139)
+    weight = lateness(np.setdiff1d(np.arange(139), gone), gone, 140)
+    assert weight[-1] == 1.0
+    assert weight[:20].max() < 1e-4
+    shuffled = np.concatenate([k + np.random.default_rng(k).permutation(8) for k in range(0, 96, 8)])
+    assert lateness(shuffled, np.array([96, 98, 99, 102]), 103).min() > 0.2
+    assert lateness(order, np.array([92, 94, 95, 98]), 99).min() < 0.01
+    assert lateness(order, np.array([92, 99]), 100)[0] < 1e-3
+    assert lateness(np.zeros(0, dtype=int), np.arange(3), 3).tolist() == [1.0] * 3
 
 
 def test_pending_trials_push_proposals_away() -> None:

@@ -129,7 +129,7 @@ class BOHB(Sampler[None]):
         """Return the rung that is modelled: its step, its trials from best to worst, and how many are good."""
         steps = {*problem.steps.rungs(self.eta)}
         steps |= {u for i in range(len(history)) if (u := history.plan(i).until) > 0}
-        failed = dict.fromkeys(history.numbers(FAILED), math.inf)
+        failed = {n: math.inf for n in history.numbers(FAILED) if history.loss(n) == math.inf}
         least = self.least or problem.space.width + 1
         for step in sorted(steps, reverse=True):
             loss = {**history.rung(step), **failed}

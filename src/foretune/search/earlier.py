@@ -17,7 +17,7 @@ from foretune.space.space import Space
 from foretune.trial.feasibility import feasible_first
 from foretune.trial.history import History
 from foretune.trial.recast import Known
-from foretune.trial.trial import COMPLETE, FAILED, STOPPED
+from foretune.trial.trial import COMPLETE, STOPPED
 
 __all__ = ["MOST", "Earlier", "carried", "sources_of"]
 
@@ -66,7 +66,7 @@ class Earlier:
         rows: list[tuple[Mapping[str, Any], float | None, float]] = []
         for trial in history:
             loss = history.loss(trial.number)
-            if trial.state == FAILED or loss == math.inf:
+            if loss == math.inf:
                 rows.append((trial.config, None, 1.0))
             elif trial.state in (COMPLETE, STOPPED) and loss == loss:
                 rows.append((trial.config, loss, min(1.0, trial.step / high)))

@@ -47,7 +47,8 @@ def observe(problem: Problem, history: History) -> Observations:
     A trial that ran part of the way gives its last loss at its last step, and its losses at up to
     two earlier rungs (each a fourth of the step before), so that a model with the step as a column
     learns what training longer does. A failed or diverged trial counts as the worst finite loss at
-    full length; it is known, so it is not proposed again.
+    full length; it is known, so it is not proposed again. A trial that was given up because its workers were lost
+    counts by what it has reported, if anything.
 
     A trial that was cut by a limit of time or memory is censored: what it would have reached is not known.
     The worst loss would be a lie about its neighbours (the best model is often the largest that fits), and

@@ -19,6 +19,7 @@ from foretune.search.distinct import pick
 from foretune.search.encoding import Encoding
 from foretune.search.opening import opening
 from foretune.search.random import draws
+from foretune.search.ranking import overdue
 from foretune.search.rows import described, unseen
 from foretune.search.sampler import Proposal, Sampler
 from foretune.search.settled import settled
@@ -36,6 +37,7 @@ Ints = NDArray[np.intp]
 UNIFORM = 500  # uniform candidates
 STARTS = 8  # rows that local search starts from: half the best tried, half the best candidates
 STEPS = 8  # rounds of local search at most
+FORGOTTEN = 4.0  # times as overdue as trials usually are: a pending trial is taken to be lost
 LEAF = 2  # rows of a leaf at least
 NEAR = 4  # neighbours of a row in each number column, and in each choice at most
 NORMAL = np.array(
@@ -96,7 +98,8 @@ class RandomForest(Sampler[None]):
     search climbs from the best tried configs and the best of 500 uniform ones. Now and then a uniform draw is
     proposed instead, so that no part of the space is left out for ever. Choices, ints and inactive parameters are
     what trees are good at. A partial run counts by its latest loss, at whatever step; a failed trial as the worst
-    loss; pending ones are taken to give what the forest predicts. NumPy is all it needs.
+    loss; pending ones are taken to give what the forest predicts, until more trials than usual have overtaken them.
+    NumPy is all it needs.
 
     In conditional spaces it may stay in one branch for forty trials: trees are sure of themselves where nothing was
     tried, so that a branch whose first trials were bad is left to the uniform draws.
@@ -158,7 +161,9 @@ class RandomForest(Sampler[None]):
             units = history.units
             if avoid:
                 units = np.concatenate([units, space.encode(avoid)])
-            pending = np.array([*history.pending, *range(len(history), len(units))], dtype=int)
+            waiting = np.array(history.pending, dtype=int)
+            waiting = waiting[overdue(settled(history).number, waiting, len(history)) < FORGOTTEN]
+            pending = np.concatenate([waiting, np.arange(len(history), len(units))])
             chosen = self._best(problem, units, pending, number, loss, rng)
             if chosen is not None:
                 return chosen

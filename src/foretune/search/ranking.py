@@ -9,25 +9,57 @@ from foretune.search.settled import Settled
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
 
-__all__ = ["lateness", "standing", "thinned"]
+__all__ = ["lateness", "overdue", "standing", "thinned"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
+LATEST = 200  # settled trials that say how long trials usually take
+USUAL = 0.95
 ENOUGH = 10  # trials that make a step comparable
 
 
-def lateness(pending: Ints, trials: int) -> Array:
-    """Return how much each pending trial counts, (p,), given their increasing numbers and the number of all trials.
+def overdue(settled: Ints, pending: Ints, trials: int) -> Array:
+    """Return how overdue each pending trial is, (p,): about 1 at most for what is late as trials usually are.
 
-    The square of the share of pending ones among all that began with it or after it: 1 for w workers that each run
-    one of the latest w trials, and soon next to nothing for a trial that others overtake, as when its worker died.
+        overtaken / (usual + 1/2)
 
-    >>> lateness(np.array([0, 97, 98, 99]), 100).round(4).tolist()
-    [0.0016, 1.0, 1.0, 1.0]
+    overtaken: how many trials that began after it have settled. usual: of the latest trials that settled, how many
+    overtook each of them; the 95 % quantile. No clock is read.
+
+    Args:
+        settled: numbers in the order of settling.
+        pending: (p,) increasing numbers of all that is pending.
+        trials: how many have begun.
+
+    >>> overdue(np.arange(1, 99), np.array([0, 99]), 100).tolist()
+    [196.0, 0.0]
     """
-    since = np.arange(len(pending), 0, -1)
-    return np.asarray((since / (trials - pending)) ** 2, dtype=float)
+    latest = settled[-LATEST:]
+    usual = 0.0
+    if len(latest):
+        passed = np.tril(latest[None, :] > latest[:, None]).sum(axis=1)
+        usual = float(np.quantile(passed, USUAL, method="higher"))
+    younger_pending = np.arange(len(pending) - 1, -1, -1)
+    return np.asarray((trials - 1 - pending - younger_pending) / (usual + 0.5), dtype=float)
+
+
+def lateness(settled: Ints, pending: Ints, trials: int) -> Array:
+    """Return how much each pending trial counts, (p,): 1, and soon next to nothing for one whose worker has died.
+
+        weight = min(1 / overdue^4, (pending / begun)^2, 1)
+
+    pending, begun: of those that began with it or after it, how many are pending, and how many there are: 1 for
+    w workers that each run one of the latest w trials.
+
+    >>> lateness(np.arange(97), np.array([97, 98, 99]), 100).tolist()
+    [1.0, 1.0, 1.0]
+    >>> lateness(np.arange(1, 99), np.array([0, 99]), 100).round(6).tolist()
+    [0.0, 1.0]
+    """
+    share = np.arange(len(pending), 0, -1) / (trials - pending)
+    late = np.maximum(overdue(settled, pending, trials), 1.0)
+    return np.asarray(np.minimum(late**-4, share**2), dtype=float)
 
 
 def thinned(bad: Ints, most: int) -> tuple[Ints, Array]:

@@ -32,9 +32,6 @@ Ints = NDArray[np.intp]
 
 LEAST = 1e-3  # weight of a good trial that is no better than the best bad one
 ROUNDS = 8  # times that all candidates are drawn anew while each of them was tried already (discrete spaces)
-PATIENCE = (
-    10.0  # a pending trial's weight falls to 1/e when so many, or 4 times those pending, began after it
-)
 
 
 @final
@@ -50,8 +47,8 @@ class TPE(Sampler[None]):
 
     A good trial weighs as the square of its improvement on the best of the bad ones. Trials that stopped on the way
     are compared at the highest step that enough trials have reached; failed ones are bad ones. Pending trials
-    push proposals away from themselves, the less the more trials began after them: one whose worker died without a
-    word is soon forgotten. In a space without continuous parameters nothing is tried twice while there is
+    push proposals away from themselves, until more trials than usual have overtaken them: one whose worker died
+    without a word is soon forgotten. In a space without continuous parameters nothing is tried twice while there is
     anything else. Several goals: the good ones are the first fronts, the loneliest of the last one.
 
     An ask costs the same however many trials there are, but for one pass over columns of numbers: at most ``most``
@@ -104,7 +101,9 @@ class TPE(Sampler[None]):
             return opening(problem, history, n, self.initial, "tpe")
         units = history.units
         good, bad, numbers = self.densities(problem, history, data)
-        away, weight = units[data.unknown], lateness(data.unknown, len(history))
+        waiting = np.array(history.pending, dtype=int)
+        weight = lateness(data.number, waiting, len(history))[np.isin(waiting, data.unknown)]
+        away = units[data.unknown]
         found: list[Proposal] = []
         for i in range(n):
             rng = key.fold("tpe", i).generator()

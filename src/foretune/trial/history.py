@@ -3,7 +3,7 @@
 Here, and only here, directions, NaN and infinities are normalised:
 
     loss = sign * value         less is better, whatever the goal's direction
-    +inf                        the trial failed, or reported NaN or an infinity
+    +inf                        the trial failed by itself, or reported NaN or an infinity
     NaN                         nothing is known yet
 
 The fold is incremental: applying k events costs O(k), however long the log already is.
@@ -254,11 +254,14 @@ class History(Sequence[Trial]):
             self._result(record, data)
         if late and state == PAUSED and (record.state == FAILED or record.step < record.plan.until):
             return None
+        gone = state == FAILED and record.state == WAITING  # nobody ran it: its workers were lost, too often
         self._move(record, state)
         record.failure = data.get("reason") if state == FAILED else None
         record.reason = data.get("reason", "")
         self._spend(record, float(data.get("seconds", 0.0)))
-        for note in ("detail", "cut"):
+        if gone:
+            record.notes = {**record.notes, "lost": True}
+        for note in ("detail", "cut", "lost"):
             if note in data:
                 record.notes = {**record.notes, note: data[note]}
         self._commit(record)
@@ -386,14 +389,17 @@ class History(Sequence[Trial]):
         return view
 
     def loss(self, number: int) -> float:
-        """The last loss of a trial for the first goal: NaN unknown, +inf failed or diverged."""
+        """The last loss of a trial for the first goal: NaN unknown, +inf failed or diverged.
+
+        Of a trial that failed because its workers were lost, what it has reported is known, and no more.
+        """
         record = self._records[number]
-        return math.inf if record.state == FAILED else record.loss
+        return math.inf if record.failed else record.loss
 
     def losses_of(self, number: int) -> list[float]:
         """The last losses of a trial, one a goal: NaN unknown, +inf failed or diverged."""
         record = self._records[number]
-        if record.state == FAILED:
+        if record.failed:
             return [math.inf for _ in self._signs]
         return [loss_of(record.last(metric), sign) for metric, sign in self._signs]
 
@@ -404,7 +410,7 @@ class History(Sequence[Trial]):
 
         out = np.full((len(self._records), len(self._signs)), np.nan)
         for i, record in enumerate(self._records):
-            if record.state == FAILED:
+            if record.failed:
                 out[i] = np.inf
             elif len(self._signs) == 1:
                 out[i, 0] = record.loss

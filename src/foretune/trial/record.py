@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from foretune.trial.trial import RUNNING, WAITING, Origin, Plan, Report, Trial
+from foretune.trial.trial import FAILED, RUNNING, WAITING, Origin, Plan, Report, Trial
 
 __all__ = ["Record", "loss_of", "number"]
 
@@ -122,6 +122,11 @@ class Record:
     def step(self) -> float:
         """The last reported step; 0 before any."""
         return self.steps[-1] if self.steps else 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed by itself: what becomes of a trial whose workers are lost says nothing of its config."""
+        return self.state == FAILED and "lost" not in self.notes
 
     @property
     def loss(self) -> float:
