@@ -223,7 +223,7 @@ def test_steps_seconds_and_cost_are_budgets() -> None:
     assert s.history.spent["steps"] <= 25
 
     clock = SimulatedClock()
-    s = study(budget="100s", steps=9, clock=clock)
+    s = study(budget="100s", steps=9, clock=clock, scheduler="full")
     trial = following(s)
     clock.sleep(99)
     assert s.report(trial.number, 1, loss=1.0).word == "go"
@@ -232,7 +232,7 @@ def test_steps_seconds_and_cost_are_budgets() -> None:
     assert s.finish(trial.number).state == "waiting"
     assert s.next() == Done("the budget of 1.67 min (seconds) is spent")
 
-    s = study(budget="5 cost", steps=9)
+    s = study(budget="5 cost", steps=9, scheduler="full")
     a, b = following(s), following(s)
     assert s.report(a.number, 1, loss=1.0, cost=4.0).word == "go"
     assert s.report(b.number, 1, loss=1.0, cost=1.0).word == "pause"

@@ -61,7 +61,6 @@ class OursTimed(Contestant):
             instance.space, "min loss", sampler=self._sampler, scheduler=self._scheduler,
             steps=Fidelity(high, low, instance.steps.unit) if high > low else None,
             seed=Key.of(seed).fold("contestant").integer(), clock=self._clock, lease=1e12, ask_cap="off",
-            budget=f"{100 * max(trials, 1)} trials",
         )  # fmt: skip
 
     def tick(self, now: float) -> None:

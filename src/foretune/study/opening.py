@@ -66,7 +66,7 @@ def creation(
     goals = parse_goals("min loss" if goal is None else goal)
     bounds = parse_constraints(constraints)
     problem = Problem(space, goals, axis, Key.of(root), allowed.trials, bounds)
-    planner = make_scheduler("full" if scheduler is None else scheduler)
+    planner = make_scheduler("auto" if scheduler is None else scheduler)
     if "multi-fidelity" in planner.tags and axis.unit == WHOLE_RUN:
         raise ArgumentError(
             f"scheduler={scheduler!r} compares trials before their end, so it needs steps: the length of "
@@ -80,7 +80,7 @@ def creation(
 def ends_by_itself(sampler: Any, scheduler: Any) -> bool:
     """Whether a study with these (names, objects, or None for the defaults) ends without any budget."""
     proposer = make_sampler("auto" if sampler is None else sampler)
-    planner = make_scheduler("full" if scheduler is None else scheduler)
+    planner = make_scheduler("auto" if scheduler is None else scheduler)
     return "exhaustible" in proposer.tags or planner.ends
 
 

@@ -68,7 +68,8 @@ def tune(
         space: what may be chosen.
         goal: ``"min loss"`` unless given.
         sampler: "auto" unless given; "random", "sobol", "grid", "gp", ... or an object.
-        scheduler: "full" unless given; "asha", "hyperband", ... need ``steps``.
+        scheduler: "auto" unless given: trials are stopped early where ``steps`` are given and the budget is one of
+            time; "full", "asha", "hyperband", ... (most need ``steps``).
         steps: the length of a full trial, in whatever ``run.report`` counts.
         workers: processes that train at once; with 1, ``train`` runs in this process, unless there is
             a ``limit`` (see there).
