@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,19 @@ from foretune.base.errors import ArgumentError
 from foretune.base.key import Key
 from foretune.numeric.forest import grow
 from foretune.search import make
-from foretune.search.random_forest import RandomForest, expected_improvement, neighbours, warped
+from foretune.search.encoding import encoding
+from foretune.search.random_forest import (
+    RandomForest,
+    elsewhere,
+    expected_improvement,
+    neighbours,
+    warped,
+)
 from foretune.search.rows import described
+from foretune.search.sampler import Proposal
+from foretune.space import Choice, Fidelity, Float, Space
 from foretune.testing.samplers import CONDITIONAL, MIXED, Walk
+from foretune.trial.goal import Goal
 from foretune.trial.problem import Problem
 
 
@@ -112,3 +123,45 @@ def test_wrong_hyperparameters_are_refused(options: dict[str, Any], word: str) -
     """Each hyperparameter out of range gives an error that names it."""
     with pytest.raises(ArgumentError, match=word):
         make("random_forest", **options)
+
+
+def test_each_branch_gets_its_share() -> None:
+    """A branch whose first trials were bad is tried on, and its best place found, though another looks good at once.
+
+    The good branch is 0.3 at best; the other is 0 at best, but 1 or more in its first three trials.
+    """
+    space = Space(
+        {"kind": Choice(("good", "deep")), "a": Float(0.0, 1.0), "b": Float(0.0, 1.0)},
+        when={"a": {"kind": ["good"]}, "b": {"kind": ["deep"]}},
+    )
+
+    def loss(space: Space, config: Mapping[str, Any]) -> float:
+        return 0.3 + (config["a"] - 0.5) ** 2 if "a" in config else 1.5 * abs(config["b"] - 0.2)
+
+    for seed in range(3):
+        problem = Problem(space, (Goal("loss"),), Fidelity(9), Key.of(seed), budget_trials=60)
+        walk = Walk(RandomForest(interleave=0.0), problem, failing=0, partial=0, objective=loss)
+        for config in [{"kind": "good", "a": x / 9} for x in range(10)] + [
+            {"kind": "deep", "b": b} for b in (0.88, 0.93, 1.0)
+        ]:
+            walk.end(walk.start(Proposal(config, "known")))
+        walk.go(47)
+        assert min(loss(space, t.config) for t in walk.history) < 0.1
+        assert any("another branch" in p.reason for p in walk.proposals)
+
+
+def test_branches_are_what_exists_together() -> None:
+    """The branch with the fewest rows other than the best one's; none in a space without conditions."""
+    space = Space(
+        {"k": Choice(("a", "b", "c")), "x": Float(0, 1), "y": Float(0, 1)},
+        when={"x": {"k": ["a"]}, "y": {"k": ["b"]}},
+    )
+    rows = space.encode([{"k": "a", "x": 0.5}, {"k": "b", "y": 0.5}, {"k": "c"}, {"k": "c"}])
+    enc, rng = encoding(space), np.random.default_rng(0)
+    for best, wanted in ((0, rows[1]), (1, rows[0]), (2, rows[0])):
+        found = elsewhere(enc, rows, best, rng)
+        assert found is not None
+        assert found.tolist() in (np.isnan(wanted).tolist(), np.isnan(rows[1]).tolist())
+        assert found.tolist() != np.isnan(rows[best]).tolist()
+    flat = Space({"x": Float(0, 1)})
+    assert elsewhere(encoding(flat), np.array([[0.5]]), 0, rng) is None

@@ -101,14 +101,15 @@ class RandomForest(Sampler[None]):
     loss; pending ones are taken to give what the forest predicts, until more trials than usual have overtaken them.
     NumPy is all it needs.
 
-    In conditional spaces it may stay in one branch for forty trials: trees are sure of themselves where nothing was
-    tried, so that a branch whose first trials were bad is left to the uniform draws.
-    ``tpe`` and ``gp`` do better there.
+    Trees are sure of themselves where little was tried: a branch of a conditional space whose first trials were bad
+    would be left for good. So a share of the proposals goes to the branch with the fewest trials, other than that of
+    the best, and improves on the best there: after a few of these the branch shows what it can do.
 
     Args:
         initial: trials before the forest speaks.
         trees: number of trees.
         interleave: share of uniform draws.
+        elsewhere: share of the proposals, in spaces with branches, that are for another branch than the best one's.
         most: losses that the forest is fitted to at most: the best half, the latest quarter, the rest spread over the
             ranks. It bounds the cost of an ask.
 
@@ -118,20 +119,24 @@ class RandomForest(Sampler[None]):
         1. Extremely randomised trees, not best splits: smoother between the data, and they grow all at once.
         2. The variance holds the spread within leaves too.
         3. One proposal an ask, a uniform one with probability ``interleave``; SMAC alternates lists and races them.
+        4. The proposals for other branches.
     """
 
-    # not "learns": better than random in plain and in mixed spaces, but see "conditional" above
-    tags: ClassVar[frozenset[str]] = frozenset({"conditional", "mixed", "simplex", "multi-fidelity"})
+    tags: ClassVar[frozenset[str]] = frozenset(
+        {"conditional", "mixed", "simplex", "multi-fidelity", "learns"}
+    )
 
     initial: int = 10
     trees: int = 30
     interleave: float = 0.1
+    elsewhere: float = 0.1
     most: int = 600
 
     def __post_init__(self) -> None:
         check.integer("initial", self.initial, 2)
         check.integer("trees", self.trees, 2)
         check.number("interleave", self.interleave, 0.0, 1.0)
+        check.number("elsewhere", self.elsewhere, 0.0, 1.0)
         check.integer("most", self.most, 20)
 
     def ask(self, problem: Problem, state: None, history: History, n: int, key: Key) -> list[Proposal]:
@@ -157,14 +162,16 @@ class RandomForest(Sampler[None]):
         space, rng = problem.space, key.generator()
         avoid = [p.config for p in before]
         why = f"a uniform draw, as {self.interleave:.0%} of the proposals are"
-        if rng.random() >= self.interleave:
+        chance = rng.random()
+        if chance >= self.interleave:
             units = history.units
             if avoid:
                 units = np.concatenate([units, space.encode(avoid)])
             waiting = np.array(history.pending, dtype=int)
             waiting = waiting[overdue(settled(history).number, waiting, len(history)) < FORGOTTEN]
             pending = np.concatenate([waiting, np.arange(len(history), len(units))])
-            chosen = self._best(problem, units, pending, number, loss, rng)
+            away = chance < self.interleave + self.elsewhere
+            chosen = self._best(problem, units, pending, number, loss, rng, away)
             if chosen is not None:
                 return chosen
             why = "a uniform draw: the candidates were all tried"
@@ -179,6 +186,7 @@ class RandomForest(Sampler[None]):
         number: Ints,
         loss: Array,
         rng: np.random.Generator,
+        away: bool = False,
     ) -> Proposal | None:
         space = problem.space
         enc, _ = described(space)
@@ -190,13 +198,19 @@ class RandomForest(Sampler[None]):
             given, z = np.concatenate([rows, units[pending]]), np.concatenate([z, believed])
             forest = grow(given, z, enc.levels, rng, trees=self.trees, leaf=LEAF)
         order = np.argsort(z[: len(rows)], kind="stable")
-        best = float(z[order[0]])
+        top = float(z.max())
+        branch = elsewhere(enc, rows, order[0], rng) if away and enc.optional else None
+        if branch is not None:
+            order = order[(np.isnan(rows[order]) == branch).all(axis=1)]
+        best = (
+            float(z[order[0]]) if len(order) else math.inf
+        )  # of a branch that nothing is known of, all is good
 
         def value(x: Array) -> Array:
             mean, variance = forest.predict(x)
-            return (
-                expected_improvement(mean, variance, best) - 1e-12 * mean
-            )  # the mean decides among the hopeless
+            gain = expected_improvement(mean, variance, best) if best < math.inf else np.ones(len(x))
+            gain = gain - 1e-12 * mean  # the mean decides among the hopeless
+            return gain if branch is None else np.where((np.isnan(x) == branch).all(axis=1), gain, -math.inf)
 
         x, v = climbed(enc, value, rows[order[: STARTS // 2]], rng)
         for i in np.argsort(-v, kind="stable").tolist():
@@ -204,10 +218,28 @@ class RandomForest(Sampler[None]):
                 mean, variance = forest.predict(x[i : i + 1])
                 config = space.decode(x[i : i + 1])[0]
                 moments = float(mean[0]), float(variance[0])
-                return Proposal(
-                    config, explain(*moments, best, low, offset, x[i], rows, number, problem.goal)
-                )
+                why = explain(*moments, min(best, top), low, offset, x[i], rows, number, problem.goal)
+                if branch is not None:
+                    many = f"{len(order)} trials" if len(order) != 1 else "1 trial"
+                    why = f"for another branch than the best one's, of {many}, whose best it is to improve: {why}"
+                return Proposal(config, why)
         return None
+
+
+def elsewhere(enc: Encoding, rows: Array, best: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
+    """Choose the branch with the fewest rows, other than that of the best: which columns are inactive there, (d,).
+
+    A branch is what exists together: the pattern of inactive columns. Those are known that were tried, or that
+    occur among uniform rows.
+
+    Returns:
+        None if there is no other branch.
+    """
+    seen = np.isnan(np.concatenate([rows, enc.snap(rng.random((UNIFORM, rows.shape[1])))]))
+    patterns, which = np.unique(seen, axis=0, return_inverse=True)
+    count = np.bincount(which.reshape(-1)[: len(rows)], minlength=len(patterns))
+    others = np.flatnonzero((patterns != np.isnan(rows[best])).any(axis=1))
+    return patterns[others[np.argmin(count[others])]] if len(others) else None
 
 
 def climbed(
