@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,17 @@ from foretune.base.errors import ArgumentError, UnknownNameError
 from foretune.base.key import Key
 from foretune.execute.executor import Job
 from foretune.schedule.population_based_training import PopulationBasedTraining, explore
+from foretune.schedule.scheduler import Done, Resume, Start
 from foretune.space import Choice, Fidelity, Float, Int, Space
 from foretune.store.sqlite import SqliteStore
 from foretune.study import checkpoints
 from foretune.study.run import Run
 from foretune.study.study import Study
-from foretune.testing.schedulers import Drive, Weather
+from foretune.testing.schedulers import Drive, SchedulerSuite, Weather
+from foretune.trial.event import Event
+from foretune.trial.history import History
 from foretune.trial.problem import Problem
+from foretune.trial.trial import Plan
 
 HERE = Path(__file__).parent
 SPACE = Space({"rate": Float(0.01, 10.0, log=True)})
@@ -209,6 +214,107 @@ def test_the_worst_give_way_to_children_of_the_best(workers: int) -> None:
         assert left == {t.number for t in ranked[-2:]}
         parents = {t.plan.continues for t in history if t.plan.bracket == g}
         assert parents <= {t.number for t in ranked[:2]}
+
+
+AT_ONCE = PopulationBasedTraining(population=8, interval=3, wait=False)
+
+
+@pytest.mark.parametrize(
+    "law", [n for n in dir(SchedulerSuite) if n.startswith("test_") and "plan_foretells" not in n]
+)
+def test_the_laws_hold_when_nobody_waits(law: str) -> None:
+    """All laws of schedulers but one: how many members give way is not known before."""
+    getattr(SchedulerSuite(), law)(AT_ONCE)
+
+
+def test_nobody_waits_for_the_slowest() -> None:
+    """With as many workers as members and plans of random length, no worker is ever idle before the last lap.
+
+    All members are trained to the end; the study takes less simulated time than one that waits (n = 5 of 5 seeds).
+    """
+    for seed in range(5):
+        ends = []
+        for wait in (True, False):
+            scheduler = replace(AT_ONCE, wait=wait)
+            drive = Drive(scheduler, Weather(seed, high=27, trials=60, workers=8, known=False)).run()
+            assert drive.history.count("complete") == 8
+            ends.append(drive._now)
+        assert ends[1] < ends[0]
+
+
+def test_who_gives_way_is_among_the_worst_and_children_come_from_the_best() -> None:
+    """At each birth the one who gives way is in the last quarter by latest losses, and the parent in the first."""
+    scheduler = replace(AT_ONCE, quantile=0.25)
+    drive = Drive(scheduler, Weather(1, high=27, trials=60, workers=8, known=False)).run()
+    assert any(t.plan.continues is not None for t in drive.history)
+    history, births = History(drive.problem), 0
+    for event in drive.log:
+        if event.kind == "start" and len(event.data["plan"]) > 2 and event.data["plan"][2] is not None:
+            births += 1
+            child = Plan(*event.data["plan"])
+            now = {history.plan(n).bracket: n for n in range(len(history))}
+            latest = {n: scheduler._latest(history, n, scheduler.times(drive.problem)) for n in now.values()}
+            ranked = sorted((n for n in latest if latest[n] == latest[n]), key=lambda n: (latest[n], n))
+            few = max(1, len(ranked) // 4)
+            assert child.continues in ranked[:few]
+            assert now[child.bracket] in ranked[-few:]
+            assert child.until > history.plan(child.continues).until
+        history.apply([event])
+    assert births >= 3
+
+
+def check_lines(history, high=12) -> None:
+    """Whoever came to the end was trained by its line of ancestors, each from where the child was born."""
+    for trial in (t for t in history if t.state == "complete"):
+        line = ancestors(history, trial)
+        births = [history[n].reports[0].step - 1 for n in line]
+        value = sum(
+            history[n].config["rate"] * (end - begun)
+            for n, begun, end in zip(line, births, [*births[1:], high], strict=True)
+        )
+        assert trial.values["steps"] == trial.values["count"] == high
+        assert trial.values["loss"] == pytest.approx(-value)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_children_of_those_who_train_have_their_state(tmp_path, train, workers) -> None:
+    """Nobody waits, parents are in the middle of their training; weights and counts are theirs all the same."""
+    study = Study(
+        SPACE, steps=12, sampler="random", store=str(tmp_path / "s.db"),
+        scheduler=PopulationBasedTraining(**OPTIONS, wait=False),
+    )  # fmt: skip
+    history = study.run(train, workers=workers).history
+    assert any(t.plan.continues is not None for t in history)
+    assert history.count("complete") == 5
+    check_lines(history)
+
+
+@pytest.mark.parametrize("founder", ["fails", "is last"])
+def test_children_that_fail_at_once_are_not_born_for_ever(founder: str) -> None:
+    """After three in a row the one that gave way goes on, if it has not failed itself; else its place is empty."""
+    problem = Problem(SPACE, steps=Fidelity(12))
+    scheduler, history = PopulationBasedTraining(population=2, interval=3, wait=False), History(problem)
+    for n in range(2):
+        history.apply([Event("start", n, 0.0, {"config": {"rate": 1.0}, "plan": [3, n]})])
+        history.apply([Event("report", n, 0.0, {"step": 3, "values": {"loss": 2.0 - n}})])
+        last = founder == "fails" and n == 0
+        history.apply([Event("fail" if last else "pause", n, 0.0, {"reason": "r"})])
+    for _ in range(30):
+        action = scheduler.next(problem, history, problem.key)
+        if isinstance(action, Start):
+            number = len(history)
+            history.apply([Event("start", number, 0.0, {"config": {"rate": 2.0}, "plan": list(action.plan)})])
+            history.apply([Event("fail", number, 0.0, {"reason": "it raised"})])
+        elif isinstance(action, Resume):
+            until = action.plan.until
+            history.apply([Event("resume", action.number, 0.0, {"plan": list(action.plan)})])
+            values = {"loss": 2.0 - action.number}
+            history.apply([Event("report", action.number, 0.0, {"step": until, "values": values})])
+            kind = "complete" if until == 12 else "pause"
+            history.apply([Event(kind, action.number, 0.0, {"reason": "r"})])
+    assert isinstance(action, Done)
+    assert len(history) == 5
+    assert history.numbers("complete") == ([1] if founder == "fails" else [0, 1])
 
 
 def test_explore_changes_by_the_factor_within_the_range() -> None:

@@ -24,6 +24,7 @@ __entry__ = "PopulationBasedTraining"
 
 POPULATION = 20  # without a budget of trials
 INTERVALS = 10  # parts that a full trial is cut into, unless ``interval`` says otherwise
+VAIN = 3  # children in a row that may fail before any report until a place has no more of them
 TRIES = 20  # draws until a child differs from its parent
 
 
@@ -63,6 +64,11 @@ def explore(
     return config, ", ".join(changed[:4]) + (", ..." if len(changed) > 4 else "") or "the same config"
 
 
+def _after(times: Sequence[float], step: float) -> float:
+    """Return the first of the times after a step."""
+    return next(t for t in times if t > step)
+
+
 @final
 @dataclass(frozen=True)
 class PopulationBasedTraining(Scheduler):
@@ -79,6 +85,12 @@ class PopulationBasedTraining(Scheduler):
     trial was born. With a budget of trials the population is as large as the replacements leave room for,
     and half of the budget at least; when the budget is used up, the members train on without replacements.
 
+    With ``wait=False`` nobody waits: a member that comes to the end of an interval is compared with the latest
+    losses of all others, wherever they are, and gives way if it is in the worst part, to a child of one of the best;
+    which may be training, and lends its last checkpoint. Free workers take the member that is furthest behind.
+    Then ``Plan.bracket`` is the member's place in the population, which its successors take over. Right where
+    trials take different times and there are as many workers as members; the result then depends on who is faster.
+
     Args:
         population: members; None: as many as the budget of trials allows, else 20.
         interval: steps between two comparisons; None: a tenth of ``steps.high``.
@@ -86,12 +98,14 @@ class PopulationBasedTraining(Scheduler):
         factor: what a number is multiplied by, or divided by.
         resample: probability that a parameter is drawn anew from the space instead.
         fixed: names of parameters that a child has from its parent unchanged.
+        wait: whether all members are compared together, at the end of each interval; else each by itself.
 
-    Source: Population Based Training of Neural Networks | truncation selection, perturb and resample
+    Source: Population Based Training of Neural Networks | truncation selection, perturb and resample; Algorithm 1
+        with ``wait=False``
 
     Differs:
-        1. Members wait for each other at each interval, so that the result does not depend on whose
-           machine is faster.
+        1. Members wait for each other at each interval unless ``wait=False``, so that the result does not depend
+           on whose machine is faster.
         2. Division by 1.2 stands for the paper's 0.8, so that log-scaled parameters do not drift downwards.
 
     >>> from foretune.space import Fidelity, Space
@@ -106,6 +120,7 @@ class PopulationBasedTraining(Scheduler):
     factor: float = 1.2
     resample: float = 0.25
     fixed: tuple[str, ...] = ()
+    wait: bool = True
 
     tags: ClassVar[frozenset[str]] = frozenset({"multi-fidelity"})
 
@@ -117,6 +132,7 @@ class PopulationBasedTraining(Scheduler):
         check.number("quantile", self.quantile, 0, 0.5, open_low=True)
         check.number("factor", self.factor, 1, open_low=True)
         check.number("resample", self.resample, 0, 1)
+        check.flag("wait", self.wait)
         if isinstance(self.fixed, str) or not all(isinstance(n, str) for n in self.fixed):
             raise ArgumentError(f"fixed must be a tuple of parameter names; got {self.fixed!r}.")
 
@@ -156,6 +172,8 @@ class PopulationBasedTraining(Scheduler):
                 raise unknown_name("parameter", name, problem.space)
         times = self.times(problem)
         size = self._size(len(times), problem.budget_trials)
+        if not self.wait:
+            return self._at_once(problem, history, times, size)
         born: dict[int, list[int]] = {}
         for number in range(len(history)):
             if not queued(history, number):
@@ -210,6 +228,70 @@ class PopulationBasedTraining(Scheduler):
             "the last members are running",
         )
 
+    def _at_once(self, problem: Problem, history: History, times: Sequence[float], size: int) -> Action:
+        """Send the member on that is furthest behind of those that are ready, or put a child in its place."""
+        member: dict[int, int] = {}  # place in the population -> the trial that has it now
+        vain: dict[int, int] = {}  # place -> how many in a row have failed there before any report
+        for number in range(len(history)):
+            if queued(history, number):
+                continue
+            place = history.plan(number).bracket
+            mute = history.state(number) == FAILED and not history.curve(number)[0]
+            vain[place] = vain.get(place, 0) + 1 if mute else 0
+            if not mute or place not in member:  # else whoever gave way to it has the place again
+                member[place] = number
+        more = not budget_reached(problem, history)
+        if len(member) < size and more:
+            place = len(member)
+            return Start(Plan(times[0], place), f"member {place + 1} of {size}, to step {times[0]:g}")
+        latest = {n: self._latest(history, n, times) for n in member.values()}
+        known = sorted((n for n in latest if latest[n] == latest[n]), key=lambda n: (latest[n], n))
+        few = self._few(len(known))
+        parents = [
+            n
+            for n in known[:few]
+            if latest[n] < math.inf and history.state(n) != FAILED and history.plan(n).until < times[-1]
+        ]
+        ready = [n for n in member.values() if history.state(n) in (PAUSED, FAILED) and n in known]
+        for n in sorted(ready, key=lambda n: (history.plan(n).until, n)):
+            plan, rank = history.plan(n), known.index(n)
+            if plan.until >= times[-1] and history.state(n) == PAUSED:
+                continue  # the study has been made shorter
+            others = [m for m in parents if m != n]
+            worst = rank >= len(known) - few or latest[n] == math.inf
+            if worst and others and more and vain[plan.bracket] < VAIN:
+                rng = problem.key.fold("pbt", len(history)).generator()
+                parent = others[int(rng.integers(len(others)))]
+                config, words = explore(
+                    problem.space, history[parent].config, self.factor, self.resample, self.fixed, rng
+                )
+                there = _after(times, history.plan(parent).until)
+                why = (
+                    f"trial {n}, {ordinal(rank + 1)} of {len(known)} at step {plan.until:g}, gives way to a child of "
+                    f"trial {parent}, {ordinal(known.index(parent) + 1)}: {words}"
+                )
+                return Start(Plan(there, plan.bracket, continues=parent), why, config)
+            if latest[n] < math.inf and history.state(n) == PAUSED:
+                there = _after(times, plan.until)
+                why = f"{ordinal(rank + 1)} of {len(known)} by their latest losses: trains on to {there:g}"
+                return Resume(n, plan._replace(until=there), why)
+        return settle(
+            history,
+            f"the population has been trained to step {times[-1]:g}",
+            "a member is compared when it comes to the end of an interval",
+        )
+
+    @staticmethod
+    def _latest(history: History, number: int, times: Sequence[float]) -> float:
+        """Return a trial's loss at the last comparison that it has come to; NaN before the first, +inf: it has none."""
+        state, until = history.state(number), history.plan(number).until
+        if state == FAILED:
+            return math.inf
+        found = [loss for t in times if (loss := history.rung(t).get(number)) is not None]
+        if state in (RUNNING, WAITING):
+            return found[-1] if found else math.nan
+        return history.rung(until).get(number, math.inf)
+
     @staticmethod
     def _loss(history: History, number: int, step: float) -> float:
         if history.state(number) == FAILED and history.plan(number).until <= step:
@@ -220,6 +302,11 @@ class PopulationBasedTraining(Scheduler):
         times = self.times(problem)
         limit = trials if trials is not None else problem.budget_trials
         size = self._size(len(times), limit)
+        if (
+            not self.wait
+        ):  # how many give way is not known before; whoever has a place, it is trained to the end
+            ways = zip(times, (0.0, *times[:-1]), strict=True)
+            return tuple(Rung(0, t, size, size * (t - before)) for t, before in ways)
         left = math.inf if limit is None else limit - size
         alive: list[tuple[int, float]] = [(0, float(size))]  # (born at, how many are expected to live)
         found: list[list[Rung]] = [[Rung(0, times[0], size, size * times[0])]]
