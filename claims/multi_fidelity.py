@@ -592,8 +592,8 @@ def part_pasha(seeds: int = 3) -> list[dict[str, Any]]:
     for task, table in known:
         for seed in range(seeds):
             ends = []
-            for name in ("pasha", "asha"):
-                ran = run(table, "random", make(name, eta=2), seed, "256 trials", workers=4)
+            for scheduler in (make("pasha", eta=2, final=False), make("asha", eta=2)):
+                ran = run(table, "random", scheduler, seed, "256 trials", workers=4)
                 best = ran.study.history.best
                 row = table.row(best.config)
                 more = table.seconds[row, -1] - table.seconds[row, table.epochs.index(int(best.step))]
@@ -623,7 +623,8 @@ def part_pasha_digits(seeds: int = 10) -> list[dict[str, Any]]:
     table, ratio, gap, top = digits(), [], [], []
     for seed in range(seeds):
         pasha, asha = (
-            run(table, "random", name, seed, "150 trials", workers=4) for name in ("pasha", "asha")
+            run(table, "random", scheduler, seed, "150 trials", workers=4)
+            for scheduler in (make("pasha", final=False), "asha")
         )
         rows = [table.row(r.study.history.best.config) for r in (pasha, asha)]
         ratio.append(asha.at[-1] / pasha.at[-1])

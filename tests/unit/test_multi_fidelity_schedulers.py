@@ -72,16 +72,24 @@ def test_dominant_curves_finds_clusters_and_crossings() -> None:
 
 
 def test_pasha_stops_growing_where_rankings_are_stable() -> None:
-    """Curves that never cross: nobody goes beyond the second rung, a tenth of ASHA's steps and the same best."""
+    """Curves that never cross: nobody but the winner goes beyond the second rung; less than half of ASHA's steps.
+
+    The best is ASHA's. The winner alone is trained to the end, when all else has ended; with ``final=False`` it is not.
+    """
     curve = train(lambda x, step: x + 1.0 / step)
     ran = {}
-    for name in ("pasha", "asha"):
-        study = Study(SPACE, steps=81, sampler="random", scheduler=name, budget="40 trials")
+    for name, scheduler in (("pasha", Pasha()), ("asha", "asha"), ("alone", Pasha(final=False))):
+        study = Study(SPACE, steps=81, sampler="random", scheduler=scheduler, budget="40 trials")
         study.run(curve)
         ran[name] = study.history
-    assert max(t.plan.until for t in ran["pasha"]) == 3
+    assert max(t.plan.until for t in ran["alone"]) == 3
+    assert ran["alone"].best.config == ran["asha"].best.config
+    assert sorted(t.plan.until for t in ran["pasha"])[-2:] == [3, 81]
+    assert [t.number for t in ran["pasha"] if t.state == "complete"] == [ran["alone"].best.number]
+    assert ran["pasha"].settled[-1] == ran["alone"].best.number
     assert ran["pasha"].best.config == ran["asha"].best.config
-    assert ran["pasha"].committed_steps < 0.5 * ran["asha"].committed_steps
+    assert ran["alone"].committed_steps < 0.5 * ran["asha"].committed_steps
+    assert ran["pasha"].committed_steps == ran["alone"].committed_steps + 81 - 3
     assert all(a.config == b.config for a, b in zip(ran["pasha"], ran["asha"], strict=False))
 
 
@@ -91,9 +99,30 @@ def test_pasha_grows_where_rankings_change() -> None:
     study = Study(SPACE, steps=27, sampler="random", scheduler=Pasha(epsilon=0.0), budget="30 trials")
     study.run(curve)
     assert max(t.plan.until for t in study.history) == 27
-    wide = Study(SPACE, steps=27, sampler="random", scheduler=Pasha(epsilon=2.0), budget="30 trials")
+    wide = Study(
+        SPACE, steps=27, sampler="random", scheduler=Pasha(epsilon=2.0, final=False), budget="30 trials"
+    )
     wide.run(curve)
     assert max(t.plan.until for t in wide.history) == 3, "within epsilon nothing is a change"
+
+
+def test_pashas_winner_is_replaced_where_it_fails() -> None:
+    """A winner that fails on its last way gives its place to the next; nothing else is unlocked by either."""
+    curve = train(lambda x, step: x + 1.0 / step)
+    failed = []
+
+    def failing(config, run):
+        if run.until == 27 and len(failed) < 2:
+            failed.append(run.number)
+            raise RuntimeError("broken")
+        return curve(config, run)
+
+    study = Study(SPACE, steps=27, sampler="random", scheduler=Pasha(), budget="20 trials")
+    study.run(failing)
+    assert study.history.numbers("failed") == sorted(failed)
+    assert study.history.count("complete") == 1
+    assert sum(t.plan.until == 27 for t in study.history) == 3
+    assert sum(t.plan.until == 9 for t in study.history) == 0
 
 
 def test_soft_rankings() -> None:

@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 from foretune.base import check
 from foretune.base.key import Key
 from foretune.schedule.asha import Asha
-from foretune.schedule.scheduler import Action, Rung, Scheduler, Start
-from foretune.schedule.standing import Standing, budget_reached, promote, settle
+from foretune.schedule.scheduler import Action, Resume, Rung, Scheduler, Start
+from foretune.schedule.standing import Standing, budget_reached, ordinal, promote, queued, settle
 from foretune.trial.history import History
 from foretune.trial.problem import Problem
-from foretune.trial.trial import Plan
+from foretune.trial.trial import FAILED, RUNNING, WAITING, Plan
 
 __entry__ = "Pasha"
 
@@ -89,15 +89,17 @@ class Pasha(Scheduler):
 
     It works as ASHA, but trials are promoted up to rung K only, K = 2 at first. While the ranking of the
     trials at rung K is not that of the same trials at the rung below (losses that noise may explain being
-    equal), K grows by one. Where rankings are stable from early on, most of the cost of ASHA is saved, and
-    nobody may come to the last step: the result is the best of those that came furthest,
-    a config to be trained anew.
+    equal), K grows by one. Where rankings are stable from early on, most of the cost of ASHA is saved. When a budget
+    of trials is used up and nothing is left to be promoted, the best of those that came furthest is trained to the
+    last step. Without it (``final=False``, or where no number of trials is known) nobody may come there, and the
+    result is a config to be trained on.
 
     Args:
         eta: of eta trials at a rung, one goes on (greater than 1; need not be whole).
         low: step of the lowest rung; ``steps.low`` if None.
         epsilon: gap under which two losses are equal, in the metric's unit; None: estimated from curves that
             cross twice.
+        final: whether the winner is trained to the last step at the end.
 
     Source: PASHA: Efficient HPO and NAS with Progressive Resource Allocation | Algorithm 1, soft ranking
 
@@ -105,6 +107,8 @@ class Pasha(Scheduler):
         1. K is read from the history: the highest rung that a trial was sent to, or one more when the
            rankings there disagree now. A disagreement that is gone before anyone is promoted leaves no trace.
         2. Epsilon is measured over the best 40 trials of the highest rung.
+        3. A single trial at the last step unlocks nothing: it may be the winner on its last way. The paper trains
+           the winner anew; here it goes on from where it paused.
 
     >>> from foretune.space import Fidelity, Space
     >>> [(r.step, r.trials) for r in Pasha().plan(Problem(Space({}), steps=Fidelity(27)), trials=54)]
@@ -114,8 +118,9 @@ class Pasha(Scheduler):
     eta: float = 3
     low: float | None = None
     epsilon: float | None = None
+    final: bool = True
 
-    tags: ClassVar[frozenset[str]] = frozenset({"multi-fidelity"})
+    tags: ClassVar[frozenset[str]] = frozenset({"multi-fidelity", "finishes"})
 
     def __post_init__(self) -> None:
         check.number("eta", self.eta, 1, open_low=True)
@@ -123,11 +128,19 @@ class Pasha(Scheduler):
             check.number("low", self.low, 0, open_low=True)
         if self.epsilon is not None:
             check.number("epsilon", self.epsilon, 0)
+        check.flag("final", self.final)
 
     def top(self, history: History, ladder: Sequence[float]) -> tuple[int, str]:
         """Return the index of the highest rung in use, and why."""
         last = len(ladder) - 1
-        furthest = max((history.plan(n).until for n in range(len(history))), default=0.0)
+        sent = sorted(
+            history.plan(n).until
+            for n in range(len(history))
+            if history.state(n) != FAILED or history.plan(n).until < ladder[-1]
+        )
+        if self.final and last > 1 and sent and sent[-1] >= ladder[-1] > sent[-2:][0]:
+            sent.pop()
+        furthest = sent[-1] if sent else 0.0
         k = max(min(1, last), max((i for i, s in enumerate(ladder) if s <= furthest), default=0))
         why = "rankings agree so far"
         while k < last and k > 0:
@@ -154,6 +167,9 @@ class Pasha(Scheduler):
             if place is not None and place.rank < (best := math.floor(place.of / self.eta)):
                 return promote(place, 0, ladder[k], ladder[k + 1], best)
         if budget_reached(problem, history):
+            winner = self._winner(history, standing, ladder, top) if self.final else None
+            if winner is not None:
+                return winner
             return settle(
                 history,
                 f"all {problem.budget_trials} trials have begun and no paused one can be promoted up to step "
@@ -161,6 +177,26 @@ class Pasha(Scheduler):
                 "no paused trial can be promoted before a running one reports",
             )
         return Start(Plan(ladder[0]), f"no trial can be promoted: a new one, to step {ladder[0]:g}")
+
+    @staticmethod
+    def _winner(history: History, standing: Standing, ladder: Sequence[float], top: int) -> Resume | None:
+        """Send the best of those that came furthest to the last step, once nothing else is left to do."""
+        if history.count(RUNNING) or any(
+            history.plan(n).until >= ladder[-1] and history.state(n) != FAILED for n in range(len(history))
+        ):
+            return None
+        if any(not queued(history, n) for n in history.numbers(WAITING)):
+            return None
+        for k in range(min(top, len(ladder) - 2), -1, -1):
+            place = standing.first(history, 0, k)
+            if place is not None:
+                return Resume(
+                    place.number,
+                    Plan(ladder[-1]),
+                    f"{ordinal(place.rank + 1)} of {place.of} at step {ladder[k]:g}, the furthest that any came: the "
+                    f"winner is trained to step {ladder[-1]:g}",
+                )
+        return None
 
     def plan(self, problem: Problem, trials: int | None = None) -> Sequence[Rung]:
         """Foretell the two rungs that are certain; further ones are unlocked as rankings disagree."""

@@ -117,7 +117,8 @@ class Scheduler(ABC):
     Tags: ``judges`` reads reports between plans (the engine then consults ``judge`` at each report;
     other schedulers are consulted only when a plan's ``until`` is reached), ``multi-fidelity`` (it
     compares trials before their end, so that a study needs steps), ``multi-objective`` (it compares by all
-    goals), ``extends`` (it is made to go on when full trials become longer: the checkpoints of complete
+    goals), ``finishes`` (when nothing else is left to do it trains its winner to the last step, from a rung of any
+    size), ``extends`` (it is made to go on when full trials become longer: the checkpoints of complete
     trials are kept for that).
     """
 

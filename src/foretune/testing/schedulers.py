@@ -286,14 +286,14 @@ class Drive:
                 )
                 assert action.plan.bracket == trial.plan.bracket, "a promotion keeps the bracket"
                 if "multi-fidelity" in self.scheduler.tags and hasattr(self.scheduler, "eta"):
-                    self._check_promotion(trial)
+                    self._check_promotion(trial, action.plan)
                 self._check_feasibility(trial)
 
     def _check_plan(self, plan: Plan) -> None:
         high = self.problem.steps.high
         assert 0 < plan.until <= high, f"a plan's until is in (0, {high:g}]: {plan}"
 
-    def _check_promotion(self, trial: Trial) -> None:
+    def _check_promotion(self, trial: Trial, plan: Plan) -> None:
         """At each promotion the trial is among the best floor(n / eta) of its rung at that moment."""
         eta: float = self.scheduler.eta  # type: ignore[attr-defined]
         step, bracket = trial.plan.until, trial.plan.bracket
@@ -317,6 +317,13 @@ class Drive:
             if other.number == trial.number:
                 mine = loss
         best = math.floor((len(losses) + empty) / eta)
+        alone = not self.history.count(RUNNING) and plan.until == self.problem.steps.high
+        if "finishes" in self.scheduler.tags and alone:  # the winner, when all else has ended
+            waiting = [t for t in self.history if t.state == PAUSED and t.plan.until == step]
+            assert all(not _loss_at(t, step, self.problem) < mine for t in waiting), (
+                f"the winner is the best that waits: trial {trial.number} is not, at step {step:g}"
+            )
+            return
         place = sum(loss < mine for loss in losses) + 1
         assert place <= best, (
             f"a promoted trial is among the best floor(n / eta) of its rung: trial {trial.number} is "
