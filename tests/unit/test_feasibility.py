@@ -190,3 +190,19 @@ def test_one_trial_is_measured_by_the_bounds() -> None:
     assert excess(BOUNDS, {}.get) == 0.0
     assert ranked(1.0, excess(BOUNDS, {"memory": math.nan}.get)) == 2 * BROKEN
     assert ranked(math.inf, 1.0) == math.inf
+
+
+def test_a_lost_trial_breaks_nothing() -> None:
+    """What was given up because its workers vanished is not known to break a constraint."""
+    history = told_history([at_end(1.0, 1.0), at_end(2.0, 3.0)])
+    history.apply(
+        [
+            Event("start", 2, 0.0, {"config": {"x": 1.0}, "plan": [9]}),
+            Event("report", 2, 1.0, {"step": 1, "values": {"loss": 0.5}}),
+            Event("lose", 2, 1.0, {"reason": "its worker vanished"}),
+            Event("fail", 2, 1.0, {"reason": "no more tries"}),
+        ]
+    )
+    assert feasible_first(history).loss(2) == 0.5
+    assert np.isnan(history.violations[2]).all()
+    assert not history.feasible[2]

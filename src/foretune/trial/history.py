@@ -279,7 +279,7 @@ class History(Sequence[Trial]):
 
     def _violations(self, record: Record) -> list[float]:
         """By how much a trial breaks each constraint: NaN unknown, +inf failed or not finite."""
-        if record.state == FAILED:
+        if record.failed:
             return [math.inf for _ in self.problem.constraints]
         return [c.violation(record.last(c.metric)) for c in self.problem.constraints]
 
