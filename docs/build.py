@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "foretune"
 TARGET = ROOT / "docs" / "reference"
 
+INHERITING = ("foretune.study.study",)  # classes made of layers: their pages show what the layers have
+
 
 def summary(path: Path) -> str:
     """Return the first line of a module's docstring."""
@@ -29,7 +31,10 @@ def reference() -> None:
             name = ".".join(("foretune", *path.relative_to(SOURCE).with_suffix("").parts))
             if name == "foretune.cli.stdlib_lm":
                 continue
-            lines += [f"::: {name}", ""]
+            lines += [f"::: {name}"]
+            if name in INHERITING:
+                lines += ["    options:", "      inherited_members: true"]
+            lines += [""]
         (TARGET / f"{package.name}.md").write_text("\n".join(lines), encoding="utf-8")
         index.append(f"- [foretune.{package.name}]({package.name}.md): {summary(package / '__init__.py')}")
     (TARGET / "index.md").write_text("\n".join(index) + "\n", encoding="utf-8")
