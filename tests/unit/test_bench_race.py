@@ -8,7 +8,7 @@ import pytest
 
 from foretune.base.errors import ArgumentError, UnknownNameError
 from foretune.base.key import Key
-from foretune.bench.contestant import Asked, Contestant, Ours, Unsupported, code_digest, read_spec
+from foretune.bench.contestant import Asked, Contestant, Named, Ours, Unsupported, code_digest, read_spec
 from foretune.bench.race import race, run_trials
 from foretune.bench.record import Book, Run, newest
 from foretune.bench.standings import ahead, cube, friedman, losing_tasks, nemenyi, standings
@@ -317,3 +317,37 @@ def test_instances_must_have_a_scale():
     """Regret needs a best below a typical loss."""
     with pytest.raises(ArgumentError, match="below typical"):
         Instance(Space({"k": Int(0, 1)}), lambda c, s, n: Outcome(0.0), lambda c: 0.0, 1.0, 1.0)
+
+
+class Doubtful(Fixed):
+    """It names another config than the one with the best reported loss, and states a loss for it."""
+
+    def named(self):
+        return Named({"x": 0.25, "c": "a"}, 0.125)
+
+
+class Revised(Small):
+    """Tasks that have changed once, with noise."""
+
+    edition = 2
+
+    def instance(self, name, seed):
+        return replace(super().instance(name, seed), deterministic=False)
+
+
+def test_a_run_records_the_edition_and_what_is_named():
+    """Under noise: after 10 trials and at the end, the named config's judged loss beside the stated one."""
+    again = Task(Revised(), "small/a", "noise", DEVELOPMENT)
+    instance = again.instance(0)
+    run = run_trials(Doubtful("own", {"x": 0.5, "c": "a"}), again, instance, 0, 12)
+    judged = instance.judge({"x": 0.25, "c": "a"})
+    assert run.edition == 2
+    assert run.named == ((10, 0.125, judged), (12, 0.125, judged))
+    assert run.stated_optimism == judged - 0.125
+    assert run.regret(12, named=True) != run.regret(12)
+    plain = run_trials(Fixed("plain", {"x": 0.5, "c": "a"}), again, instance, 0, 12)
+    assert plain.named == ((10, *plain.trace[-1][1:]), (12, *plain.trace[-1][1:]))
+    assert not run_trials(Doubtful("own", {"x": 0.5, "c": "a"}), task(), task().instance(0), 0, 12).named
+    found = cube([run, plain], 12, named=True)
+    assert found.regret.tolist() == [[run.regret(12, named=True), plain.regret(12)]]
+    assert list(summary([run, plain], group="noise", ours="own")["named"]) == ["both halves", DEVELOPMENT]

@@ -79,7 +79,7 @@ def run_trials(contestant: Contestant, task: Task, instance: Instance, seed: int
         seed=seed, axis="trials", length=trials, scale=(instance.best, instance.typical), trace=tuple(trace),
         ask=(sum(asks) + spent, middle, asks[-1] if asks else 0.0), trials=len(asks), repeats=repeats,
         failures=failures, error=error, at=datetime.now(UTC).isoformat(timespec="seconds"),
-        named=tuple(named),
+        edition=task.family.edition, named=tuple(named),
     )  # fmt: skip
 
 

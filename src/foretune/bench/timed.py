@@ -197,5 +197,5 @@ def run_timed(
         task=task.name, group="fidelity", half=task.half, contestant=contestant.name, version=contestant.version,
         seed=seed, axis="full runs", length=length, scale=(instance.best, instance.typical), trace=tuple(trace),
         ask=(sum(asks) + spent, middle, asks[-1] if asks else 0.0), trials=len(asks),
-        error=error, at=datetime.now(UTC).isoformat(timespec="seconds"),
+        error=error, at=datetime.now(UTC).isoformat(timespec="seconds"), edition=task.family.edition,
     )  # fmt: skip

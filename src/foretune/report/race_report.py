@@ -59,30 +59,15 @@ def race_report(found: Mapping[str, Any], title: str = "A race of search methods
         f"p: that {ours} has no better average rank (bootstrap over tasks, and seeds within them).",
         kind="note",
     )
-    for half, by_place in tables.items():
-        page.heading(half.capitalize())
-        last = by_place[place]
-        p_values = found["ahead"].get(f"{half}, {place}", {})
-        page.figure(rank_lines(last, ours), f"Average ranks at {place}; the bar is the critical difference.")
-        columns = [
-            "contestant",
-            *(p if p == "anytime" else f"rank at {p}" for p in by_place),
-            "regret",
-            f"p ({ours} ahead)",
-        ]
-        rows: list[list[Inline]] = []
-        for name, regret in zip(last["contestants"], last["regret"], strict=True):
-            ranks: list[Inline] = [
-                round(t["rank"][t["contestants"].index(name)], 2) if name in t["contestants"] else None
-                for t in by_place.values()
-            ]
-            shown = Strong(name) if name == ours else name
-            rows.append([shown, *ranks, regret, p_values.get(name)])
-        caption = (
-            f"{plural(last['tasks'], 'task')}, {last['runs']} whole rows; "
-            f"critical difference {last['difference']:.2f}"
+    _standings(page, found, tables, "")
+    if found.get("named"):
+        page.section("By what they name")
+        page.paragraph(
+            "Losses are noisy here. These are the ranks by the config that each method itself names as its best, which "
+            "need not be the one with the best reported loss.",
+            kind="note",
         )
-        page.table(columns, rows, caption)
+        _standings(page, found, found["named"], "named, ")
     page.section("Anytime")
     page.figure(
         anytime_curves(found["curves"], ours, found["axis"]),
@@ -139,3 +124,32 @@ def race_report(found: Mapping[str, Any], title: str = "A race of search methods
 def write_race(found: Mapping[str, Any], path: str | Path, title: str = "A race of search methods") -> Path:
     """Write the page to a file; returns its absolute path."""
     return _write(race_report(found, title), path)
+
+
+def _standings(page: Page, found: Mapping[str, Any], tables: Mapping[str, Any], prefix: str) -> None:
+    """Add a figure and a table for each half."""
+    ours, place = str(found["ours"]), found["places"][-2]
+    for half, by_place in tables.items():
+        page.heading(half.capitalize())
+        last = by_place[place]
+        p_values = found["ahead"].get(f"{prefix}{half}, {place}", {})
+        page.figure(rank_lines(last, ours), f"Average ranks at {place}; the bar is the critical difference.")
+        columns = [
+            "contestant",
+            *(p if p == "anytime" else f"rank at {p}" for p in by_place),
+            "regret",
+            f"p ({ours} ahead)",
+        ]
+        rows: list[list[Inline]] = []
+        for name, regret in zip(last["contestants"], last["regret"], strict=True):
+            ranks: list[Inline] = [
+                round(t["rank"][t["contestants"].index(name)], 2) if name in t["contestants"] else None
+                for t in by_place.values()
+            ]
+            shown = Strong(name) if name == ours else name
+            rows.append([shown, *ranks, regret, p_values.get(name)])
+        caption = (
+            f"{plural(last['tasks'], 'task')}, {last['runs']} whole rows; "
+            f"critical difference {last['difference']:.2f}"
+        )
+        page.table(columns, rows, caption)
