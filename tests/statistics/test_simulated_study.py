@@ -111,11 +111,14 @@ def test_trials_that_are_lost_again_and_again_are_given_up(losses: float) -> Non
 
 
 def test_all_failing_ends() -> None:
-    """When every try fails the budget of trials is used up, and nothing is best."""
-    study, reason = run("asha", 0, 1.0, 0.0, 4, budget="20 trials")
+    """When every try fails the budget of trials is used up, unless the study may give up; nothing is best."""
+    study, reason = run("asha", 0, 1.0, 0.0, 4, budget="20 trials", give_up=0)
     assert (len(study.history), study.history.count("failed")) == (20, 20)
     assert reason
     assert all(math.isinf(study.history.loss(n)) for n in range(20))
+    sooner, reason = run("asha", 0, 1.0, 0.0, 4, budget="20 trials")
+    assert 10 <= sooner.history.count("failed") == len(sooner.history) < 20
+    assert "failed alike" in reason
 
 
 def test_a_simulated_study_repeats_exactly() -> None:
