@@ -26,9 +26,9 @@ LOWEST = 27.0  # the lowest rung is at this fraction of steps.high at least: bef
 @final
 @dataclass(frozen=True)
 class Auto(Scheduler):
-    """Chooses by rules, and says which one applied: each reason begins with the choice.
+    """Chooses by rules, and says which one applied: each reason of a start or a promotion begins with the choice.
 
-        trials are not seen on their way (no steps), or ninefold at most    full
+        no steps, or less than nine times as many as at the first rung      full
         a number of trials is wanted                                        full
         one goal, and a budget of time or of another kind                   asha_stopping
         several goals, likewise                                             multi_objective_asha

@@ -10,6 +10,7 @@ A subclass with a fixture ``sampler`` inherits the tests:
 What a sampler's tags promise decides which spaces it is tried on; its name is never read. Each test
 can be called as a function, ``SamplerSuite().test_proposals_are_legal(Mine())``: so are its negative
 controls made.
+The file is long because the suite is one class, which users inherit whole.
 """
 
 from __future__ import annotations
