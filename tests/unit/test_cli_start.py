@@ -172,3 +172,24 @@ def test_a_warning_is_one_line():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stderr == "Warning: Foretune: a word.\n"
+
+
+def test_the_demo_says_what_came_out_and_where_the_report_lies(monkeypatch):
+    """Also where no terminal is: the forecast, the losses, the config, and the report's path last."""
+    from types import SimpleNamespace
+
+    from typer.testing import CliRunner
+
+    from foretune.cli import demo
+    from foretune.cli.main import app
+
+    found = {
+        "forecast": 2.14, "low": 2.05, "high": 2.25, "outcome": 2.17, "inside": True, "ours": 2.17, "direct": 2.33,
+        "untuned": 3.88, "config": {"lr": 0.19}, "report": "runs/report.html",
+    }  # fmt: skip
+    monkeypatch.setattr(demo, "load_example", lambda: SimpleNamespace(run_demo=lambda **_: found))
+    ran = CliRunner().invoke(app, ["demo", "--quick"])
+    assert ran.exit_code == 0, ran.output
+    lines = ran.output.splitlines()
+    assert lines[-4] == "Forecast 2.14 [2.05, 2.25], outcome 2.17: inside the interval"
+    assert lines[-2:] == ['Config   {"lr": 0.19}', "Report   runs/report.html"]

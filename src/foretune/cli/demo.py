@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,6 +78,21 @@ def demo(
     result = load_example().run_demo(quick=quick, seed=seed, out=out)
     if as_json:
         print_json(result)
+    else:
+        _say(result)
+
+
+def _say(result: Mapping[str, Any]) -> None:
+    """Print what came out, and where the report lies."""
+    inside = "inside" if result["inside"] else "outside"
+    typer.echo(
+        f"Forecast {result['forecast']:.4g} [{result['low']:.4g}, {result['high']:.4g}], outcome "
+        f"{result['outcome']:.4g}: {inside} the interval\n"
+        f"Loss     ours {result['ours']:.4g}, searched at the target {result['direct']:.4g}, untuned "
+        f"{result['untuned']:.4g}\n"
+        f"Config   {json.dumps(result['config'])}\n"
+        f"Report   {result['report']}"
+    )
 
 
 def register(app: typer.Typer) -> None:
